@@ -1,0 +1,109 @@
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::BoxFuture;
+
+/// Files below one root, named by `/`-separated relative paths.
+///
+/// Two kinds of access, as RocketMQ has them: fixed-size memory maps for logs and indexes
+/// ([`Disk::map`]), and small whole files for configuration ([`Disk::read`], [`Disk::write`]).
+///
+/// A path that is absolute or contains `..` is refused with `InvalidInput`.
+pub trait Disk: Send + Sync {
+    /// Maps a file of exactly `len` bytes, creating it (and its folders) filled with zeros if it
+    /// does not exist, and extending or cutting it to `len` if it does.
+    fn map(&self, path: &str, len: u64) -> io::Result<Arc<dyn MappedFile>>;
+
+    /// The entries of a folder, sorted by name; empty if the folder does not exist.
+    fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>>;
+
+    /// A whole file, or `NotFound`.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// Truncates (or creates, with its folders) a file and writes it whole. Not atomic and not
+    /// synced: a crash may leave any part of it.
+    fn write(&self, path: &str, data: &[u8]) -> io::Result<()>;
+
+    /// Whether there is such a file or folder.
+    fn exists(&self, path: &str) -> io::Result<bool>;
+
+    /// Renames a file, replacing the target.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file, or a folder with all that is in it. Removing what is not there is fine.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Makes a folder's entries (creations, renames, removals) durable.
+    fn sync_dir<'a>(&'a self, dir: &'a str) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Takes an exclusive lock on a file for the lifetime of the returned guard, or fails with
+    /// `WouldBlock` if another process holds it.
+    fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// When a file was last modified, in milliseconds since the Unix epoch.
+    fn modified_ms(&self, path: &str) -> io::Result<i64>;
+
+    /// Size and free space of the file system.
+    fn usage(&self) -> io::Result<DiskUsage>;
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, without the folder.
+    pub name: String,
+    /// Length in bytes; 0 for a folder.
+    pub len: u64,
+    /// Whether it is a folder.
+    pub is_dir: bool,
+}
+
+/// Size and free space of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// All of it.
+    pub total: u64,
+    /// What is still free for this process.
+    pub free: u64,
+}
+
+impl DiskUsage {
+    /// The used share, 0 to 1.
+    pub fn used_ratio(&self) -> f64 {
+        if self.total == 0 {
+            return 0.0;
+        }
+        1.0 - self.free as f64 / self.total as f64
+    }
+}
+
+/// A fixed-size memory-mapped file. Writes are visible to reads at once and survive the process;
+/// only [`MappedFile::flush`] makes them survive the machine. Nothing is flushed on drop.
+///
+/// Every range is checked: one that reaches past the end fails with `InvalidInput`.
+pub trait MappedFile: Send + Sync {
+    /// The length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether the file has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A range, without copying where the implementation can. The range must not be written again
+    /// while the result lives: that holds for append-only logs below their write position, and the
+    /// caller vouches for it. Use [`MappedFile::read_into`] for anything that is updated in place.
+    fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// Copies a range that starts at `at` into `target`.
+    fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()>;
+
+    /// Writes at a position. Two writers of one range is the caller's mistake.
+    fn write(&self, at: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes a range durable. The event loop is not blocked meanwhile.
+    fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>>;
+}

@@ -1,0 +1,127 @@
+//! The seams between the RocketMQ stack and the outside world, and their real implementations.
+//!
+//! Everything that could make two runs differ goes through here: the wall clock ([`Clock`]), the
+//! network ([`Network`]), files ([`Disk`]), randomness ([`Entropy`]) and tasks ([`Spawner`]). The
+//! stack holds them behind one cheap handle, [`Env`]. In production they are the operating system
+//! ([`real::env`]); in the testbed they are simulated, and nothing in the stack can tell.
+//!
+//! Monotonic time is not a seam: it is `tokio::time`, which a simulation pauses and drives.
+//!
+//! Invariant: this is the only crate of the stack that touches the operating system.
+
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "hotfire needs `--cfg tokio_unstable`: without it `select!` is not seeded and panics of spawned \
+     tasks are swallowed. It is set in .cargo/config.toml; a RUSTFLAGS variable in the environment \
+     overrides that file, so unset it or add the flag: RUSTFLAGS=\"--cfg tokio_unstable\""
+);
+
+mod clock;
+pub mod defect;
+mod disk;
+mod entropy;
+mod network;
+pub mod real;
+mod spawner;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+pub use clock::Clock;
+pub use defect::{Defect, Defects};
+pub use disk::{DirEntry, Disk, DiskUsage, MappedFile};
+pub use entropy::{Entropy, EntropyExt, SeededEntropy};
+pub use network::{ByteStream, Connection, Listener, Network};
+pub use spawner::{Spawner, TaskHandle};
+
+/// A boxed future, as trait objects need it.
+pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
+
+/// What a process sees of the world: one handle, cheap to clone, passed to everything that is
+/// started.
+#[derive(Clone)]
+pub struct Env {
+    seams: Arc<Seams>,
+}
+
+/// The parts of an [`Env`].
+pub struct Seams {
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Connections.
+    pub network: Arc<dyn Network>,
+    /// Files, below a root of this process's own.
+    pub disk: Arc<dyn Disk>,
+    /// The root of this process's randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Starts tasks.
+    pub spawner: Arc<dyn Spawner>,
+    /// The process id that goes into client ids and message ids.
+    pub process_id: u32,
+    /// Planted defects that are switched on. Always empty without the feature `defects`.
+    pub defects: Defects,
+}
+
+impl Env {
+    /// Bundles seams into a handle.
+    pub fn new(seams: Seams) -> Self {
+        Self {
+            seams: Arc::new(seams),
+        }
+    }
+
+    /// Wall-clock time in milliseconds since the Unix epoch. May jump.
+    pub fn now_ms(&self) -> i64 {
+        self.seams.clock.now_ms()
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.seams.clock
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.seams.network
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.seams.disk
+    }
+
+    /// An independent stream of randomness for one purpose. The same purpose gives the same stream
+    /// in every run of a seed, whatever other streams are drawn from.
+    pub fn entropy(&self, purpose: &str) -> Arc<dyn Entropy> {
+        self.seams.entropy.stream(purpose)
+    }
+
+    /// The process id that goes into client ids and message ids.
+    pub fn process_id(&self) -> u32 {
+        self.seams.process_id
+    }
+
+    /// Starts a task. It runs until it ends, [`TaskHandle::abort`] is called or the process dies;
+    /// dropping the handle leaves it running.
+    pub fn spawn<F>(&self, name: &'static str, task: F) -> TaskHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.seams.spawner.spawn(name, Box::pin(task))
+    }
+
+    /// Whether a planted defect is switched on. Call it through [`defect!`], which compiles to
+    /// `false` without the feature.
+    pub fn has_defect(&self, defect: Defect) -> bool {
+        self.seams.defects.has(defect)
+    }
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env")
+            .field("process_id", &self.seams.process_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,342 @@
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
+
+/// Files below a root folder, mapped by memmap2; flushes run on tokio's blocking pool.
+pub struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// A disk below `root`, which is created when something is written.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn resolve(&self, path: &str) -> io::Result<PathBuf> {
+        let relative = Path::new(path);
+        if relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
+            Ok(self.root.join(relative))
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("`{path}` leaves the disk's root"),
+            ))
+        }
+    }
+}
+
+fn create_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+impl Disk for RealDisk {
+    fn map(&self, path: &str, len: u64) -> io::Result<Arc<dyn MappedFile>> {
+        let path = self.resolve(path)?;
+        create_parent(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+        }
+        let map_len = usize::try_from(len).map_err(io::Error::other)?;
+        let map = MmapOptions::new().len(map_len).map_raw(&file)?;
+        Ok(Arc::new(RealMap {
+            shared: Arc::new(Map { map, len }),
+        }))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
+        let entries = match fs::read_dir(self.resolve(dir)?) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            listed.push(DirEntry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                len: if meta.is_dir() { 0 } else { meta.len() },
+                is_dir: meta.is_dir(),
+            });
+        }
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.resolve(path)?)
+    }
+
+    fn write(&self, path: &str, data: &[u8]) -> io::Result<()> {
+        let path = self.resolve(path)?;
+        create_parent(&path)?;
+        fs::write(path, data)
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        self.resolve(path)?.try_exists()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let to = self.resolve(to)?;
+        create_parent(&to)?;
+        fs::rename(self.resolve(from)?, to)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let path = self.resolve(path)?;
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_dir<'a>(&'a self, dir: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let path = self.resolve(dir)?;
+            blocking(move || File::open(path)?.sync_all()).await
+        })
+    }
+
+    fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>> {
+        let path = self.resolve(path)?;
+        create_parent(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn modified_ms(&self, path: &str) -> io::Result<i64> {
+        let modified = fs::metadata(self.resolve(path)?)?.modified()?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn usage(&self) -> io::Result<DiskUsage> {
+        fs::create_dir_all(&self.root)?;
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(DiskUsage {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+struct Map {
+    map: MmapRaw,
+    len: u64,
+}
+
+impl Map {
+    /// The checked range as offset and length in memory.
+    fn range(&self, start: u64, len: u64) -> io::Result<(usize, usize)> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => Ok((start as usize, len as usize)),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "{len} bytes at {start} reach past the file's end at {}",
+                    self.len
+                ),
+            )),
+        }
+    }
+}
+
+struct RealMap {
+    shared: Arc<Map>,
+}
+
+/// A part of a map that keeps the map alive.
+struct Slice {
+    map: Arc<Map>,
+    start: usize,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `start..start + len` was checked against the map's length when the slice was made,
+        // and `map` keeps the mapping alive. `MappedFile::slice` obliges its caller not to write the
+        // range while the slice lives, so no one mutates these bytes behind the shared reference.
+        unsafe { std::slice::from_raw_parts(self.map.map.as_ptr().add(self.start), self.len) }
+    }
+}
+
+impl MappedFile for RealMap {
+    fn len(&self) -> u64 {
+        self.shared.len
+    }
+
+    fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let (start, len) = self
+            .shared
+            .range(range.start, range.end.saturating_sub(range.start))?;
+        Ok(Bytes::from_owner(Slice {
+            map: self.shared.clone(),
+            start,
+            len,
+        }))
+    }
+
+    fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()> {
+        let (start, len) = self.shared.range(at, target.len() as u64)?;
+        // SAFETY: the source range was checked against the map's length, the target is a separate
+        // allocation of exactly `len` bytes, and bytes have no invalid values.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.shared.map.as_ptr().add(start),
+                target.as_mut_ptr(),
+                len,
+            );
+        }
+        Ok(())
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        let (start, len) = self.shared.range(at, data.len() as u64)?;
+        // SAFETY: the target range was checked against the map's length; `data` cannot overlap it,
+        // because the only references into a map are slices of ranges that are not written again.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                data.as_ptr(),
+                self.shared.map.as_mut_ptr().add(start),
+                len,
+            );
+        }
+        Ok(())
+    }
+
+    fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>> {
+        let map = self.shared.clone();
+        Box::pin(async move {
+            let (start, len) = map.range(range.start, range.end.saturating_sub(range.start))?;
+            if len == 0 {
+                return Ok(());
+            }
+            blocking(move || map.map.flush_range(start, len)).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path().join("root"));
+        (dir, disk)
+    }
+
+    #[tokio::test]
+    async fn a_mapped_file_keeps_what_was_written_and_flushed() {
+        let (_dir, disk) = disk();
+        let file = disk.map("commitlog/0", 8192).unwrap();
+        file.write(4090, b"across a page").unwrap();
+        file.flush(4090..4103).await.unwrap();
+        assert_eq!(&file.slice(4090..4103).unwrap()[..], b"across a page");
+        drop(file);
+        let mut back = [0; 13];
+        disk.map("commitlog/0", 8192)
+            .unwrap()
+            .read_into(4090, &mut back)
+            .unwrap();
+        assert_eq!(&back, b"across a page");
+        assert_eq!(disk.list("commitlog").unwrap()[0].len, 8192);
+    }
+
+    #[test]
+    fn a_slice_outlives_its_file_handle() {
+        let (_dir, disk) = disk();
+        let file = disk.map("f", 10).unwrap();
+        file.write(0, b"0123456789").unwrap();
+        let slice = file.slice(2..5).unwrap();
+        drop(file);
+        assert_eq!(&slice[..], b"234");
+    }
+
+    #[test]
+    fn a_range_past_the_end_is_refused() {
+        let (_dir, disk) = disk();
+        let file = disk.map("f", 10).unwrap();
+        assert!(file.slice(8..11).is_err());
+        assert!(file.write(u64::MAX, b"x").is_err());
+        assert!(file.read_into(10, &mut [0]).is_err());
+    }
+
+    #[test]
+    fn a_path_cannot_leave_the_root() {
+        let (_dir, disk) = disk();
+        for path in ["../x", "/etc/passwd", "a/../../x"] {
+            assert_eq!(
+                disk.read(path).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_until_its_guard_is_dropped() {
+        let (_dir, disk) = disk();
+        let guard = disk.lock("lock").unwrap();
+        assert_eq!(
+            disk.lock("lock").err().unwrap().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        drop(guard);
+        assert!(disk.lock("lock").is_ok());
+    }
+
+    #[test]
+    fn small_files_are_written_listed_renamed_and_removed() {
+        let (_dir, disk) = disk();
+        disk.write("config/topics.json", b"{}").unwrap();
+        disk.rename("config/topics.json", "config/topics.json.bak")
+            .unwrap();
+        assert_eq!(disk.read("config/topics.json.bak").unwrap(), b"{}");
+        assert!(!disk.exists("config/topics.json").unwrap());
+        assert_eq!(disk.list("config").unwrap().len(), 1);
+        disk.remove("config").unwrap();
+        disk.remove("config").unwrap();
+        assert!(disk.list("config").unwrap().is_empty());
+    }
+}

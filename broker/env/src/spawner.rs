@@ -1,0 +1,35 @@
+use crate::BoxFuture;
+
+/// Starts tasks.
+pub trait Spawner: Send + Sync {
+    /// Starts a task under a name that logs and task counts show.
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
+}
+
+/// A started task. Dropping the handle leaves the task running.
+#[derive(Debug)]
+pub struct TaskHandle {
+    handle: tokio::task::JoinHandle<()>,
+}
+
+impl TaskHandle {
+    /// Wraps a tokio task.
+    pub fn new(handle: tokio::task::JoinHandle<()>) -> Self {
+        Self { handle }
+    }
+
+    /// Stops the task at its next suspension point.
+    pub fn abort(&self) {
+        self.handle.abort();
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Waits for the task's end. True if it ended by itself, false if it was aborted or panicked.
+    pub async fn join(self) -> bool {
+        self.handle.await.is_ok()
+    }
+}

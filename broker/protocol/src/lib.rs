@@ -1,0 +1,1 @@
+//! Pure codecs of the RocketMQ remoting protocol.

@@ -1,0 +1,1 @@
+//! Connections and RPC over the Network seam.

@@ -1,0 +1,1 @@
+//! proptest suites across crates; see `tests/`.

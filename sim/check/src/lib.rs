@@ -1,0 +1,1 @@
+//! History format, invariants, verdicts.

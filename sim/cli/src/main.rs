@@ -1,0 +1,2 @@
+//! The command `hotfire`.
+fn main() {}

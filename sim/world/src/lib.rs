@@ -1,0 +1,1 @@
+//! Scenarios, simulated seams, faults, workloads, one run.
