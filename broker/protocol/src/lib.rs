@@ -1,1 +1,23 @@
-//! Pure codecs of the RocketMQ remoting protocol.
+//! Pure codecs of Apache RocketMQ's remoting protocol and message formats.
+//!
+//! Nothing here does I/O, waits or keeps state: bytes and values in, values and bytes out. Input may
+//! be hostile; every decoder returns an error instead of panicking and allocates no more than the
+//! frame limit.
+//!
+//! - [`code`]: request and response codes.
+//! - [`header`]: typed custom headers, carried in a command's [`ExtFields`].
+//! - [`message`]: messages, their properties, ids, the commit log record and the batch format.
+
+pub mod code;
+pub mod command;
+pub mod fields;
+pub mod hash;
+pub mod header;
+pub mod message;
+pub mod version;
+
+pub use code::{RequestCode, ResponseCode};
+pub use command::{Language, RemotingCommand, SerializeType};
+pub use fields::{ExtFields, Fields, Properties};
+pub use header::{Header, HeaderError};
+pub use message::{Message, MessageExt, MessageQueue};

@@ -1,0 +1,147 @@
+//! The names of RocketMQ's own message properties, and the encoding of properties as text
+//! (`MessageConst`, `MessageDecoder`).
+
+use crate::Properties;
+
+/// Separates a name from its value.
+const NAME_VALUE_SEPARATOR: char = '\u{1}';
+/// Ends a property.
+const PROPERTY_SEPARATOR: char = '\u{2}';
+/// Separates several keys.
+pub const KEY_SEPARATOR: char = ' ';
+
+macro_rules! properties {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)+) => {
+        $($(#[$doc])* pub const $name: &str = $text;)+
+
+        /// Every name above: users may not set them.
+        pub const SYSTEM: &[&str] = &[$($text,)+];
+    };
+}
+
+properties! {
+    /// Space-separated keys to find the message by.
+    KEYS = "KEYS";
+    /// The tag, for filtering.
+    TAGS = "TAGS";
+    /// "false": answer the sender without waiting for flush and replication.
+    WAIT = "WAIT";
+    /// The delay level.
+    DELAY = "DELAY";
+    /// The topic of a message that was sent back.
+    RETRY_TOPIC = "RETRY_TOPIC";
+    /// The topic that a scheduled or half message is meant for.
+    REAL_TOPIC = "REAL_TOPIC";
+    /// The queue that a scheduled or half message is meant for.
+    REAL_QID = "REAL_QID";
+    /// "true": a half message.
+    TRAN_MSG = "TRAN_MSG";
+    /// The producer group.
+    PGROUP = "PGROUP";
+    /// The queue's smallest offset when the message was pulled.
+    MIN_OFFSET = "MIN_OFFSET";
+    /// The queue's largest offset when the message was pulled.
+    MAX_OFFSET = "MAX_OFFSET";
+    /// The first offset id of a message that was sent back.
+    ORIGIN_MESSAGE_ID = "ORIGIN_MESSAGE_ID";
+    /// How often it was sent back, where the client resends by itself.
+    RECONSUME_TIME = "RECONSUME_TIME";
+    /// The group's limit of retries, where the client resends by itself.
+    MAX_RECONSUME_TIMES = "MAX_RECONSUME_TIMES";
+    /// The region of the broker.
+    MSG_REGION = "MSG_REGION";
+    /// Whether the message is traced.
+    TRACE_ON = "TRACE_ON";
+    /// The unique id that the client gave it.
+    UNIQ_KEY = "UNIQ_KEY";
+    /// When a consumer began with it.
+    CONSUME_START_TIMESTAMP = "CONSUME_START_TIME";
+    /// The transaction's id.
+    TRANSACTION_ID = "__transactionId__";
+    /// How often a half message was checked.
+    TRANSACTION_CHECK_TIMES = "TRANSACTION_CHECK_TIMES";
+    /// Seconds before a half message is checked first.
+    CHECK_IMMUNITY_TIME_IN_SECONDS = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// The queue offset of the half message before.
+    TRAN_PREPARED_QUEUE_OFFSET = "TRAN_PREPARED_QUEUE_OFFSET";
+    /// The namespace of the client.
+    INSTANCE_ID = "INSTANCE_ID";
+    /// Relates a reply to its request.
+    CORRELATION_ID = "CORRELATION_ID";
+    /// The client that waits for a reply.
+    REPLY_TO_CLIENT = "REPLY_TO_CLIENT";
+    /// How long a request waits, in milliseconds.
+    TTL = "TTL";
+    /// The cluster's name.
+    CLUSTER = "CLUSTER";
+    /// The kind of message, for replies.
+    MSG_TYPE = "MSG_TYPE";
+    /// The receipt of a popped message.
+    POP_CK = "POP_CK";
+    /// The key that orders messages.
+    SHARDING_KEY = "__SHARDINGKEY";
+    /// The number of messages in an inner batch.
+    INNER_NUM = "INNER_NUM";
+    /// The topic of a dead letter.
+    DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC";
+    /// The id of a dead letter.
+    DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID";
+}
+
+/// Writes properties as text: name, 0x01, value, 0x02, for each. There is no escaping: a value with
+/// one of the two separators would corrupt the rest, so such entries are the sender's to refuse.
+pub fn encode(properties: &Properties) -> String {
+    let size: usize = properties
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut text = String::with_capacity(size);
+    for (name, value) in properties.iter() {
+        text.push_str(name);
+        text.push(NAME_VALUE_SEPARATOR);
+        text.push_str(value);
+        text.push(PROPERTY_SEPARATOR);
+    }
+    text
+}
+
+/// Reads properties from text. The last separator may be missing, as some clients leave it out;
+/// entries without a name or a value are dropped, as Java does. The first of two equal names wins
+/// nothing: the later value replaces it.
+pub fn decode(text: &str) -> Properties {
+    let mut properties = Properties::with_capacity(8);
+    for entry in text.split(PROPERTY_SEPARATOR) {
+        if let Some((name, value)) = entry.split_once(NAME_VALUE_SEPARATOR)
+            && !name.is_empty()
+            && !value.is_empty()
+        {
+            properties.set(name.to_owned(), value);
+        }
+    }
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_survive_the_way_through_text() {
+        let properties: Properties = [(TAGS, "TagA"), ("user", "值")].into_iter().collect();
+        assert_eq!(encode(&properties), "TAGS\u{1}TagA\u{2}user\u{1}值\u{2}");
+        assert_eq!(decode(&encode(&properties)), properties);
+    }
+
+    #[test]
+    fn a_missing_last_separator_is_accepted() {
+        assert_eq!(decode("TAGS\u{1}TagA").get(TAGS), Some("TagA"));
+    }
+
+    #[test]
+    fn entries_without_name_or_value_are_dropped() {
+        assert_eq!(
+            decode("\u{1}v\u{2}k\u{1}\u{2}alone\u{2}a\u{1}b\u{2}").len(),
+            1
+        );
+    }
+}
