@@ -1,0 +1,118 @@
+"""Drives the C++ client through the PyPI package `rocketmq`: one job from the command line, one JSON
+object per line on standard output, then a hard exit (the library's threads do not all stop).
+
+Jobs: {"do": "produce", "namesrv", "group", "messages": [{"topic", "body", "tag", "key", "delay",
+"sharding", "how": "sync" | "async" | "oneway" | "orderly"}]}
+      {"do": "consume", "namesrv", "group", "topic", "expression", "orderly", "fail_first",
+       "expect", "seconds"}
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+
+from rocketmq.client import Message, Producer, PushConsumer
+
+LOCK = threading.Lock()
+
+
+def emit(event, **fields):
+    with LOCK:
+        sys.stdout.write(json.dumps({"event": event, "at_ms": int(time.time() * 1000), **fields}) + "\n")
+        sys.stdout.flush()
+
+
+def text(value):
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def sent(item, result):
+    emit("sent", body=item["body"], status=int(result.status), id=result.msg_id, offset=result.offset)
+
+
+def produce(job):
+    producer = Producer(job["group"])
+    producer.set_namesrv_addr(job["namesrv"])
+    producer.start()
+    waiting = []
+    for item in job["messages"]:
+        message = Message(item["topic"])
+        message.set_body(item["body"])
+        if item.get("tag"):
+            message.set_tags(item["tag"])
+        if item.get("key"):
+            message.set_keys(item["key"])
+        if item.get("delay"):
+            message.set_delay_time_level(item["delay"])
+        how = item.get("how", "sync")
+        if how == "sync":
+            sent(item, producer.send_sync(message))
+        elif how == "oneway":
+            producer.send_oneway(message)
+            emit("sent", body=item["body"], status=0)
+        elif how == "orderly":
+            sent(item, producer.send_orderly(message, item["sharding"]))
+        else:
+            done = threading.Event()
+            waiting.append((done, message))
+
+            def ok(result, item=item, done=done):
+                sent(item, result)
+                done.set()
+
+            def failed(error, item=item, done=done):
+                emit("failed", body=item["body"], error=str(error))
+                done.set()
+
+            producer.send_async(message, ok, failed)
+    for done, _message in waiting:
+        done.wait(10)
+    time.sleep(0.2)  # one-way frames leave the process
+
+
+def consume(job):
+    consumer = PushConsumer(job["group"], orderly=job.get("orderly", False))
+    consumer.set_namesrv_addr(job["namesrv"])
+    consumer.set_thread_count(4)
+    seen, enough = {}, threading.Event()
+    expect = set(job["expect"])
+
+    def on_message(message):
+        body = text(message.body)
+        with LOCK:
+            seen[body] = seen.get(body, 0) + 1
+            fail = body in job.get("fail_first", []) and seen[body] == 1
+        emit("message", body=body, tag=text(message.tags), key=text(message.keys), id=message.id,
+             queue=message.queue_id, offset=message.queue_offset, reconsume=message.reconsume_times,
+             born_ms=message.born_timestamp, failed=fail)
+        if fail:
+            raise ValueError("the driver was told to fail this delivery")
+        with LOCK:
+            expect.discard(body)
+            if not expect:
+                enough.set()
+
+    consumer.subscribe(job["topic"], on_message, job.get("expression", "*"))
+    consumer.start()
+    emit("started")
+    complete = enough.wait(job["seconds"])
+    time.sleep(job.get("linger", 1))
+    consumer.shutdown()  # commits the offsets
+    emit("done", complete=complete)
+
+
+def main():
+    job = json.loads(sys.argv[1])
+    try:
+        (produce if job["do"] == "produce" else consume)(job)
+        code = 0
+    except Exception as error:  # the line is what the caller sees of it
+        emit("error", error=repr(error))
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
+
+
+main()

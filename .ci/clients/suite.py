@@ -1,0 +1,278 @@
+"""Unmodified clients against `hotfire serve`: the C++ client (PyPI `rocketmq`) and the Node client
+(npm `ali-ons`) send, consume, retry and delay, alone and with each other.
+
+usage: suite.py HOTFIRE CPP_PYTHON NODE_MODULES
+
+HOTFIRE is the binary, CPP_PYTHON a Python that has the package, NODE_MODULES the folder that has the
+other. Everything happens on loopback, in a temporary folder, and every wait is bounded. The last
+line says how many tests passed and failed; the exit code is 1 if any failed.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = pathlib.Path(__file__).resolve().parent
+HOTFIRE, CPP_PYTHON, NODE_MODULES = sys.argv[1:4]
+SECONDS = 60  # the longest that one consumer waits for its messages
+
+
+def free_ports(*gaps):
+    """A port that is free, and free too at each of the gaps from it."""
+    for _ in range(200):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        try:
+            for gap in gaps:
+                with socket.socket() as other:
+                    other.bind(("127.0.0.1", port + gap))
+            return port
+        except OSError:
+            continue
+    raise RuntimeError("no free ports")
+
+
+class Server:
+    """`hotfire serve` in a folder of its own."""
+
+    def __init__(self, home):
+        self.home = home
+        self.namesrv_port = free_ports()
+        self.broker_port = free_ports(-2, 1)
+        self.log = open(home / "serve.log", "wb")
+        self.start()
+
+    @property
+    def namesrv(self):
+        return f"127.0.0.1:{self.namesrv_port}"
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [HOTFIRE, "serve", "--data", str(self.home / "data"),
+             "--namesrv-port", str(self.namesrv_port), "--broker-port", str(self.broker_port)],
+            stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        deadline = time.time() + 20
+        while time.time() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"hotfire serve ended with {self.process.returncode}")
+            try:
+                for port in (self.namesrv_port, self.broker_port):
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("hotfire serve does not listen after 20 s")
+
+    def stop(self):
+        """Ends it as an operator would, and returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise RuntimeError("hotfire serve does not stop on SIGTERM within 20 s")
+
+
+class Client:
+    """Runs the jobs of one driver."""
+
+    def __init__(self, name, command, server):
+        self.name, self.command, self.server = name, command, server
+
+    def run(self, job, seconds=SECONDS + 30):
+        job = {"namesrv": self.server.namesrv, "seconds": SECONDS, **job}
+        env = {**os.environ, "HOME": str(self.server.home), "NODE_PATH": NODE_MODULES}
+        try:
+            done = subprocess.run([*self.command, json.dumps(job)], env=env, timeout=seconds,
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{self.name}: no end after {seconds} s; it said {late.stdout}")
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert done.returncode == 0, (
+            f"{self.name}: exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return events
+
+    def produce(self, messages):
+        events = self.run({"do": "produce", "group": f"PG_{self.name}", "messages": messages})
+        sent = [e for e in events if e["event"] == "sent"]
+        assert len(sent) == len(messages), f"{self.name}: of {len(messages)} sent {events}"
+        assert all(e["status"] == 0 for e in sent), f"{self.name}: {sent}"
+        return sent
+
+    def consume(self, topic, group, expect, **job):
+        events = self.run({"do": "consume", "topic": topic, "group": group, "expect": expect, **job})
+        got = [e for e in events if e["event"] == "message"]
+        missing = sorted(set(expect) - {e["body"] for e in got})
+        assert not missing, f"{self.name}: {len(missing)} of {len(expect)} missing: {missing[:5]}"
+        return got
+
+
+def bodies(prefix, count):
+    return [f"{prefix}-{number:03}" for number in range(count)]
+
+
+def plain(topic, names, **fields):
+    return [{"topic": topic, "body": body, "tag": "TagA", "key": f"key-{body}", **fields}
+            for body in names]
+
+
+def exactly_once(got, names):
+    assert sorted(e["body"] for e in got) == sorted(names), "a quiet run delivered duplicates"
+
+
+def sends_and_consumes(sender, receiver):
+    topic = f"Plain_{sender.name}_{receiver.name}"
+    names = bodies(topic, 40)
+    sender.produce(plain(topic, names))
+    got = receiver.consume(topic, f"CG_{topic}", names, linger=2)
+    exactly_once(got, names)
+    for event in got:
+        assert event["tag"] == "TagA" and event["key"] == f"key-{event['body']}", event
+
+
+def asynchronous_and_oneway(client):
+    topic = f"Async_{client.name}"
+    names = bodies(topic, 30)
+    # The first one synchronously: it creates the topic.
+    messages = plain(topic, names[:1])
+    messages += plain(topic, names[1:15], how="async") + plain(topic, names[15:], how="oneway")
+    client.produce(messages)
+    exactly_once(client.consume(topic, f"CG_{topic}", names, linger=2), names)
+
+
+def orderly(client):
+    topic = f"Orderly_{client.name}"
+    names = [f"{order}/{step:03}" for step in range(12) for order in range(6)]
+    client.produce([{"topic": topic, "body": body, "how": "orderly",
+                     "sharding": int(body.split("/")[0])} for body in names])
+    got = client.consume(topic, f"CG_{topic}", names, orderly=True, linger=2)
+    for order in range(6):
+        steps = [e["body"] for e in got if e["body"].startswith(f"{order}/")]
+        assert steps == sorted(steps) and len(steps) == 12, f"order {order}: {steps}"
+
+
+def retries(client):
+    topic = f"Retry_{client.name}"
+    names = bodies(topic, 6)
+    client.produce(plain(topic, names))
+    got = client.consume(topic, f"CG_{topic}", names, fail_first=names[:2], linger=2)
+    for body in names[:2]:
+        first, second = [e for e in got if e["body"] == body]
+        assert second["reconsume"] == 1, second
+        waited = second["at_ms"] - first["at_ms"]
+        assert waited >= 9_900, f"redelivered after {waited} ms, delay level 3 is 10 s"
+    assert len(got) == 8, got
+
+
+def delays(client):
+    topic = f"Delay_{client.name}"
+    names = bodies(topic, 3)
+    client.produce(plain(topic, names, delay=2))
+    got = client.consume(topic, f"CG_{topic}", names, linger=2)
+    exactly_once(got, names)
+    for event in got:
+        waited = event["at_ms"] - event["born_ms"]
+        assert 5_000 <= waited < 30_000, f"delivered after {waited} ms, delay level 2 is 5 s"
+
+
+def tags(client):
+    topic = f"Tags_{client.name}"
+    names = bodies(topic, 12)
+    messages = [{"topic": topic, "body": body, "tag": "TagABC"[:3] + "ABC"[at % 3]}
+                for at, body in enumerate(names)]
+    client.produce(messages)
+    wanted = [m["body"] for m in messages if m["tag"] in ("TagA", "TagC")]
+    got = client.consume(topic, f"CG_{topic}", wanted, expression="TagA || TagC", linger=2)
+    exactly_once(got, wanted)
+
+
+def resumes_where_it_stopped(client):
+    topic = f"Resume_{client.name}"
+    first, second = bodies(topic + "_1", 10), bodies(topic + "_2", 10)
+    client.produce(plain(topic, first))
+    exactly_once(client.consume(topic, f"CG_{topic}", first, linger=2), first)
+    client.produce(plain(topic, second))
+    exactly_once(client.consume(topic, f"CG_{topic}", second, linger=2), second)
+
+
+def outlives_a_restart(server, client):
+    topic = f"Restart_{client.name}"
+    names = bodies(topic, 10)
+    client.produce(plain(topic, names))
+    code = server.stop()
+    assert code == 0, f"hotfire serve ended with {code} on SIGTERM"
+    server.start()
+    exactly_once(client.consume(topic, f"CG_{topic}", names, linger=2), names)
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="hotfire-clients-") as folder:
+        server = Server(pathlib.Path(folder))
+        cpp = Client("cpp", [CPP_PYTHON, str(HERE / "cpp_client.py")], server)
+        node = Client("node", ["node", str(HERE / "node_client.js")], server)
+        side_by_side = [
+            ("C++ sends and consumes", sends_and_consumes, (cpp, cpp)),
+            ("Node sends and consumes", sends_and_consumes, (node, node)),
+            ("Node reads what C++ wrote", sends_and_consumes, (cpp, node)),
+            ("C++ reads what Node wrote", sends_and_consumes, (node, cpp)),
+            ("C++ sends asynchronously and one-way", asynchronous_and_oneway, (cpp,)),
+            ("C++ consumes in order", orderly, (cpp,)),
+            ("C++ retries", retries, (cpp,)),
+            ("Node retries", retries, (node,)),
+            ("C++ delays", delays, (cpp,)),
+            ("Node delays", delays, (node,)),
+            ("C++ filters by tag", tags, (cpp,)),
+            ("Node filters by tag", tags, (node,)),
+            ("C++ resumes where it stopped", resumes_where_it_stopped, (cpp,)),
+            ("Node resumes where it stopped", resumes_where_it_stopped, (node,)),
+        ]
+        alone = [
+            ("messages outlive a restart of the server", outlives_a_restart, (server, cpp)),
+        ]
+        failed, said = 0, threading.Lock()
+
+        def attempt(test):
+            nonlocal failed
+            name, body, arguments = test
+            began = time.time()
+            try:
+                body(*arguments)
+                verdict, detail = "ok", ""
+            except Exception:
+                verdict, detail = "FAILED", "\n" + traceback.format_exc()
+            with said:
+                failed += verdict == "FAILED"
+                print(f"test {name} ... {verdict} ({time.time() - began:.1f} s){detail}", flush=True)
+
+        try:
+            with ThreadPoolExecutor(5) as pool:
+                list(pool.map(attempt, side_by_side))
+            for test in alone:
+                attempt(test)
+            attempt(("the server stops cleanly", lambda: check_stop(server), ()))
+        finally:
+            if server.process.poll() is None:
+                server.process.kill()
+        total = len(side_by_side) + len(alone) + 1
+        if failed:
+            print((server.home / "serve.log").read_text(errors="replace")[-6000:])
+        print(f"{total - failed} passed, {failed} failed")
+        return 1 if failed else 0
+
+
+def check_stop(server):
+    code = server.stop()
+    assert code == 0, f"exit code {code}"
+
+
+sys.exit(main())
