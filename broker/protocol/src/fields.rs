@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 /// A small map from names to string values, in order of insertion. Commands and messages have at
-/// most some twenty entries, so a scan beats hashing.
+/// most some twenty entries, so a scan beats hashing. Where [`Fields::push`] left two entries of
+/// one name, the later one counts.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     fields: Vec<(Cow<'static, str>, String)>,
@@ -26,7 +27,7 @@ impl Fields {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
-            .find(|(key, _)| key == name)
+            .rfind(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
 
@@ -38,22 +39,29 @@ impl Fields {
     /// Sets a field, replacing an earlier value.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         let (name, value) = (name.into(), value.into());
-        match self.fields.iter_mut().find(|(key, _)| *key == name) {
+        match self.fields.iter_mut().rfind(|(key, _)| *key == name) {
             Some(field) => field.1 = value,
             None => self.fields.push((name, value)),
         }
     }
 
     /// Appends a field without looking for an earlier one of the same name: for writers that know
-    /// that their names differ, and for decoders, where [`Fields::get`] then finds the first.
+    /// that their names differ, and for decoders, where [`Fields::get`] then finds the last.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         self.fields.push((name.into(), value.into()));
     }
 
     /// Removes a field and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
-        let at = self.fields.iter().position(|(key, _)| key == name)?;
-        Some(self.fields.remove(at).1)
+        let mut removed = None;
+        self.fields.retain_mut(|(key, value)| {
+            let keep = key != name;
+            if !keep {
+                removed = Some(std::mem::take(value));
+            }
+            keep
+        });
+        removed
     }
 
     /// All fields in order.
@@ -101,3 +109,23 @@ pub type ExtFields = Fields;
 
 /// The properties of a message: the user's own and RocketMQ's.
 pub type Properties = Fields;
+
+/// The name as a static string if it is one of the common header fields, so that decoding them
+/// allocates only for their values.
+pub(crate) fn interned(name: &str) -> Cow<'static, str> {
+    macro_rules! known {
+        ($($known:literal)+) => {
+            match name {
+                $($known => Cow::Borrowed($known),)+
+                _ => Cow::Owned(name.to_owned()),
+            }
+        };
+    }
+    known! {
+        "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n"
+        "topic" "queueId" "queueOffset" "msgId" "transactionId" "MSG_REGION" "TRACE_ON"
+        "consumerGroup" "maxMsgNums" "sysFlag" "commitOffset" "suspendTimeoutMillis"
+        "subscription" "subVersion" "expressionType" "bname" "ReqT"
+        "suggestWhichBrokerId" "nextBeginOffset" "minOffset" "maxOffset" "offset"
+    }
+}

@@ -4,6 +4,7 @@
 //! be hostile; every decoder returns an error instead of panicking and allocates no more than the
 //! frame limit.
 //!
+//! - [`frame`]: commands to bytes and back.
 //! - [`code`]: request and response codes.
 //! - [`header`]: typed custom headers, carried in a command's [`ExtFields`].
 //! - [`message`]: messages, their properties, ids, the commit log record and the batch format.
@@ -11,8 +12,10 @@
 pub mod code;
 pub mod command;
 pub mod fields;
+pub mod frame;
 pub mod hash;
 pub mod header;
+mod json;
 pub mod message;
 pub mod version;
 
