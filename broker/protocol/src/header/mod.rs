@@ -4,6 +4,17 @@
 //! that the Java header classes give them. Fields of type `Option` may be missing; unknown fields
 //! are left alone.
 
+pub mod admin;
+pub mod client;
+pub mod namesrv;
+pub mod offset;
+pub mod pop;
+pub mod pull;
+pub mod query;
+pub mod send;
+pub mod topic;
+pub mod transaction;
+
 use std::str::FromStr;
 
 use crate::ExtFields;
