@@ -1,1 +1,34 @@
-//! Connections and RPC over the Network seam.
+//! Connections and RPC over the [`Network`](hotfire_env::Network) seam.
+//!
+//! A [`Server`] accepts connections and hands requests to a [`RequestHandler`]; a [`Client`] keeps
+//! one connection per address and invokes through it. Either side may send requests on a
+//! connection: a [`Channel`] is one end of it and looks the same from both.
+//!
+//! Each connection is driven by one task that reads, dispatches, writes and times out. Senders
+//! encode into the connection's buffer and wake the task, which writes whatever has gathered in one
+//! go; a handler that answers at once ([`Handled::Reply`]) costs neither a task nor a lock.
+//!
+//! Invariants:
+//!
+//! - a request gets at most one response, matched by its opaque on its own connection; a response
+//!   that nobody waits for is logged and dropped;
+//! - a one-way request is never answered;
+//! - every invocation ends: with the response, at its timeout, or when the connection does;
+//! - memory per connection is bounded ([`Limits`]): a peer that does not read is cut off;
+//! - every connection that our side closes is logged with the reason.
+
+mod channel;
+mod client;
+mod connection;
+mod error;
+mod handler;
+mod limits;
+mod pending;
+mod server;
+
+pub use channel::{Channel, ConnectionId};
+pub use client::{Client, ClientConfig};
+pub use error::RpcError;
+pub use handler::{Handled, RequestHandler};
+pub use limits::Limits;
+pub use server::{Server, ServerConfig};
