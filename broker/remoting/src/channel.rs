@@ -170,7 +170,9 @@ impl Channel {
         timeout: Duration,
     ) -> Result<RemotingCommand, RpcError> {
         let response = self.start(request, timeout)?;
-        response.await.unwrap_or_else(|_| Err(self.closed_error("its task is gone")))
+        response
+            .await
+            .unwrap_or_else(|_| Err(self.closed_error("its task is gone")))
     }
 
     /// Queues a request and registers the waiter.
@@ -184,12 +186,19 @@ impl Channel {
         let limit = self.shared.limits.requests_out;
         if state.pending.len() >= limit {
             let what = format!("{limit} of them wait for a response");
-            return Err(RpcError::TooManyRequests { addr: self.name().to_owned(), what });
+            return Err(RpcError::TooManyRequests {
+                addr: self.name().to_owned(),
+                what,
+            });
         }
         request.opaque = state.pending.next_opaque();
         self.queue(&mut state, &request)?;
         let (done, response) = oneshot::channel();
-        let invocation = Invocation { code: request.code, timeout, done };
+        let invocation = Invocation {
+            code: request.code,
+            timeout,
+            done,
+        };
         state.pending.add(request.opaque, deadline, invocation);
         drop(state);
         self.shared.task.wake();
@@ -203,7 +212,10 @@ impl Channel {
                 Some(Closing::Drain(reason, _) | Closing::Now(reason)) => reason.clone(),
                 None => "the connection is closed".to_owned(),
             };
-            return Err(RpcError::SendFailed { addr: self.name().to_owned(), reason });
+            return Err(RpcError::SendFailed {
+                addr: self.name().to_owned(),
+                reason,
+            });
         }
         let waiting = state.out.len() + state.in_write;
         if waiting > self.shared.limits.unwritten_bytes {
@@ -211,12 +223,18 @@ impl Channel {
             if command.is_response() {
                 self.close_locked(state, &what);
             }
-            return Err(RpcError::TooManyRequests { addr: self.name().to_owned(), what });
+            return Err(RpcError::TooManyRequests {
+                addr: self.name().to_owned(),
+                what,
+            });
         }
         let before = state.out.len();
         frame::encode(command, &mut state.out).map_err(|error| {
             state.out.truncate(before);
-            RpcError::Frame { addr: self.name().to_owned(), reason: error.to_string() }
+            RpcError::Frame {
+                addr: self.name().to_owned(),
+                reason: error.to_string(),
+            }
         })
     }
 
@@ -264,7 +282,10 @@ impl Channel {
     }
 
     fn closed_error(&self, reason: &str) -> RpcError {
-        RpcError::Closed { addr: self.name().to_owned(), reason: reason.to_owned() }
+        RpcError::Closed {
+            addr: self.name().to_owned(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// Hands a response to whoever waits for it.
@@ -284,7 +305,12 @@ impl Channel {
     /// Fails the invocations whose time is up. Returns when to look again.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut state = self.shared.state.lock();
-        while let Some(Invocation { code, timeout, done }) = state.pending.expire(now) {
+        while let Some(Invocation {
+            code,
+            timeout,
+            done,
+        }) = state.pending.expire(now)
+        {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             let addr = self.name().to_owned();
             let _ = done.send(Err(RpcError::Timeout { addr, code, millis }));

@@ -67,13 +67,16 @@ enum Peer {
 impl Client {
     /// A client without connections. Requests that come from the other side go to the handler;
     /// without one they are answered with REQUEST_CODE_NOT_SUPPORTED.
-    pub fn new(
-        env: &Env,
-        config: ClientConfig,
-        handler: Option<Arc<dyn RequestHandler>>,
-    ) -> Self {
+    pub fn new(env: &Env, config: ClientConfig, handler: Option<Arc<dyn RequestHandler>>) -> Self {
         let (env, peers) = (env.clone(), Mutex::default());
-        Self { inner: Arc::new(Inner { env, config, handler, peers }) }
+        Self {
+            inner: Arc::new(Inner {
+                env,
+                config,
+                handler,
+                peers,
+            }),
+        }
     }
 
     /// Sends a request and waits for the response, as Java's synchronous invocation does: the
@@ -89,10 +92,10 @@ impl Client {
         timeout: Duration,
     ) -> Result<RemotingCommand, RpcError> {
         let (channel, result) = self.exchange(address, request, timeout).await?;
-        if let Err(error @ RpcError::Timeout { .. }) = &result {
-            if self.inner.config.close_on_timeout {
-                channel.close(error.to_string());
-            }
+        if let Err(error @ RpcError::Timeout { .. }) = &result
+            && self.inner.config.close_on_timeout
+        {
+            channel.close(error.to_string());
         }
         result
     }
@@ -168,8 +171,12 @@ impl Client {
                 Some(Peer::Connected(channel)) if channel.is_open() => return Ok(channel.clone()),
                 Some(Peer::Connecting(waiters)) => waiters.push(sender),
                 _ => {
-                    peers.by_address.insert(address.to_owned(), Peer::Connecting(vec![sender]));
-                    self.inner.env.spawn("connect", self.inner.clone().attempt(address.to_owned()));
+                    peers
+                        .by_address
+                        .insert(address.to_owned(), Peer::Connecting(vec![sender]));
+                    self.inner
+                        .env
+                        .spawn("connect", self.inner.clone().attempt(address.to_owned()));
                 }
             }
         }
@@ -241,20 +248,29 @@ impl Inner {
         address: String,
         connection: Connection,
     ) -> Channel {
-        let Connection { stream, local, peer } = connection;
+        let Connection {
+            stream,
+            local,
+            peer,
+        } = connection;
         peers.connections = peers.connections.wrapping_add(1);
         let id = ConnectionId(u64::from(peers.connections));
         let limits = self.config.limits.clone();
         let channel = Channel::new(id, address.clone(), (local, peer), limits);
         tracing::debug!(connection = %id, %peer, address, "connected");
-        peers.by_address.insert(address, Peer::Connected(channel.clone()));
-        self.env.spawn("connection", connection::run(Parts {
-            env: self.env.clone(),
-            channel: channel.clone(),
-            stream,
-            handler: self.handler.clone(),
-            owner: self.clone(),
-        }));
+        peers
+            .by_address
+            .insert(address, Peer::Connected(channel.clone()));
+        self.env.spawn(
+            "connection",
+            connection::run(Parts {
+                env: self.env.clone(),
+                channel: channel.clone(),
+                stream,
+                handler: self.handler.clone(),
+                owner: self.clone(),
+            }),
+        );
         channel
     }
 }
@@ -263,14 +279,17 @@ impl Owner for Inner {
     fn ended(&self, channel: &Channel) {
         let mut peers = self.peers.lock();
         // The address may have a newer connection by now.
-        if let Some(Peer::Connected(current)) = peers.by_address.get(channel.name()) {
-            if current == channel {
-                peers.by_address.remove(channel.name());
-            }
+        if let Some(Peer::Connected(current)) = peers.by_address.get(channel.name())
+            && current == channel
+        {
+            peers.by_address.remove(channel.name());
         }
     }
 }
 
 fn connect_error(address: &str, source: io::Error) -> RpcError {
-    RpcError::Connect { addr: address.to_owned(), source: Arc::new(source) }
+    RpcError::Connect {
+        addr: address.to_owned(),
+        source: Arc::new(source),
+    }
 }

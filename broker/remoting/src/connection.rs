@@ -8,13 +8,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
 use hotfire_env::{BoxFuture, ByteStream, Env};
 use hotfire_protocol::{RemotingCommand, ResponseCode, frame};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::channel::{Channel, Closing};
@@ -42,11 +41,17 @@ struct End {
 
 impl End {
     fn ours(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), by_us: true }
+        Self {
+            reason: reason.into(),
+            by_us: true,
+        }
     }
 
     fn theirs(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), by_us: false }
+        Self {
+            reason: reason.into(),
+            by_us: false,
+        }
     }
 }
 
@@ -67,14 +72,22 @@ pub(crate) struct Parts {
 
 /// Drives a connection to its end.
 pub(crate) async fn run(parts: Parts) {
-    let Parts { env, channel, stream, handler, owner } = parts;
+    let Parts {
+        env,
+        channel,
+        stream,
+        handler,
+        owner,
+    } = parts;
     // Also runs when the task is aborted or torn down with its runtime.
     let _ended = EndOnDrop(channel.clone());
     if let Some(handler) = &handler {
         handler.connected(&channel);
     }
     let mut driver = Driver::new(env, channel.clone(), stream, handler.clone());
-    let result = AssertUnwindSafe(std::future::poll_fn(|cx| driver.poll(cx))).catch_unwind().await;
+    let result = AssertUnwindSafe(std::future::poll_fn(|cx| driver.poll(cx)))
+        .catch_unwind()
+        .await;
     let (end, panic) = match result {
         Ok(end) => (end, None),
         Err(panic) => (End::ours(panic_reason(&*panic)), Some(panic)),
@@ -401,7 +414,11 @@ impl Driver {
                 let done = self.running.load(Ordering::Acquire) == 0
                     && self.output.is_empty()
                     && self.flushed;
-                if done || now >= deadline { Err(End::ours(reason)) } else { Ok(()) }
+                if done || now >= deadline {
+                    Err(End::ours(reason))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -416,9 +433,14 @@ impl Driver {
             let idle_at = self.last_io + self.channel.shared().limits.idle;
             if now >= idle_at {
                 let seconds = self.channel.shared().limits.idle.as_secs_f64();
-                return Err(End::ours(format!("nothing read or written for {seconds} s")));
+                return Err(End::ours(format!(
+                    "nothing read or written for {seconds} s"
+                )));
             }
-            let mut next = self.channel.expire(now).map_or(idle_at, |at| at.min(idle_at));
+            let mut next = self
+                .channel
+                .expire(now)
+                .map_or(idle_at, |at| at.min(idle_at));
             if self.draining {
                 next = next.min(self.drain_deadline().unwrap_or(next));
             }
@@ -467,7 +489,10 @@ struct Running {
 impl Running {
     fn begin(count: &Arc<AtomicUsize>, channel: &Channel) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
-        Self { count: count.clone(), channel: channel.clone() }
+        Self {
+            count: count.clone(),
+            channel: channel.clone(),
+        }
     }
 }
 

@@ -53,7 +53,9 @@ impl<W> Pending<W> {
         if self.deadlines.len() > 2 * self.waiters.len() + SLACK {
             let waiters = &self.waiters;
             self.deadlines.retain(|Reverse((deadline, opaque))| {
-                waiters.get(opaque).is_some_and(|waiter| waiter.deadline == *deadline)
+                waiters
+                    .get(opaque)
+                    .is_some_and(|waiter| waiter.deadline == *deadline)
             });
         }
         self.waiters.insert(opaque, Waiter { deadline, waiter });
@@ -69,7 +71,11 @@ impl<W> Pending<W> {
     pub(crate) fn expire(&mut self, now: Instant) -> Option<W> {
         while self.next_deadline()? <= now {
             let Reverse((deadline, opaque)) = self.deadlines.pop()?;
-            if self.waiters.get(&opaque).is_some_and(|waiter| waiter.deadline == deadline) {
+            if self
+                .waiters
+                .get(&opaque)
+                .is_some_and(|waiter| waiter.deadline == deadline)
+            {
                 return self.complete(opaque);
             }
         }
@@ -78,7 +84,9 @@ impl<W> Pending<W> {
 
     /// A time before which nothing expires.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
+        self.deadlines
+            .peek()
+            .map(|Reverse((deadline, _))| *deadline)
     }
 
     /// All waiters, in the order of their opaques; none is left.
@@ -86,7 +94,10 @@ impl<W> Pending<W> {
         self.deadlines.clear();
         let mut waiters: Vec<_> = self.waiters.drain().collect();
         waiters.sort_unstable_by_key(|(opaque, _)| *opaque);
-        waiters.into_iter().map(|(_, waiter)| waiter.waiter).collect()
+        waiters
+            .into_iter()
+            .map(|(_, waiter)| waiter.waiter)
+            .collect()
     }
 }
 

@@ -27,7 +27,10 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { limits: Limits::default(), shutdown_timeout: Duration::from_secs(3) }
+        Self {
+            limits: Limits::default(),
+            shutdown_timeout: Duration::from_secs(3),
+        }
     }
 }
 
@@ -76,7 +79,10 @@ impl Server {
             ended: Notify::new(),
         });
         let accepting = env.spawn("accept", inner.clone().accept(listener));
-        Ok(Self { inner, accepting: Mutex::new(Some(accepting)) })
+        Ok(Self {
+            inner,
+            accepting: Mutex::new(Some(accepting)),
+        })
     }
 
     /// The address that is listened on.
@@ -128,14 +134,17 @@ impl Inner {
     }
 
     fn open(self: &Arc<Self>, connection: Connection) {
-        let Connection { stream, local, peer } = connection;
+        let Connection {
+            stream,
+            local,
+            peer,
+        } = connection;
         let channel = {
             let mut channels = self.channels.lock();
             channels.count = channels.count.wrapping_add(1);
             let id = u64::from(self.local.port()) << 32 | u64::from(channels.count);
             let limits = self.config.limits.clone();
-            let channel =
-                Channel::new(ConnectionId(id), peer.to_string(), (local, peer), limits);
+            let channel = Channel::new(ConnectionId(id), peer.to_string(), (local, peer), limits);
             channels.open.insert(channel.id(), channel.clone());
             channel
         };
@@ -143,13 +152,16 @@ impl Inner {
         if self.shutting_down.load(Ordering::Acquire) {
             channel.close("the server shuts down");
         }
-        self.env.spawn("connection", connection::run(Parts {
-            env: self.env.clone(),
-            channel,
-            stream,
-            handler: Some(self.handler.clone()),
-            owner: self.clone(),
-        }));
+        self.env.spawn(
+            "connection",
+            connection::run(Parts {
+                env: self.env.clone(),
+                channel,
+                stream,
+                handler: Some(self.handler.clone()),
+                owner: self.clone(),
+            }),
+        );
     }
 }
 
