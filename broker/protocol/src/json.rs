@@ -39,6 +39,21 @@ pub(crate) fn put_string(out: &mut impl BufMut, text: &str) {
     out.put_u8(b'"');
 }
 
+/// Appends a string with its quotes, escaping all that is not ASCII as UTF-16 units too.
+pub(crate) fn put_string_ascii(out: &mut Vec<u8>, text: &str) {
+    let mut escaped = Vec::new();
+    put_string(&mut escaped, text);
+    for c in String::from_utf8_lossy(&escaped).chars() {
+        if c.is_ascii() {
+            out.push(c as u8);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(format!("\\u{unit:04X}").as_bytes());
+            }
+        }
+    }
+}
+
 fn put_escape(out: &mut impl BufMut, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let short = match byte {

@@ -1,22 +1,27 @@
 //! Pure codecs of Apache RocketMQ's remoting protocol and message formats.
 //!
 //! Nothing here does I/O, waits or keeps state: bytes and values in, values and bytes out. Input may
-//! be hostile; every decoder returns an error instead of panicking and allocates no more than the
-//! frame limit.
+//! be hostile; every decoder returns an error instead of panicking, and needs memory in
+//! proportion to its input or to the caller's limit.
 //!
 //! - [`frame`]: commands to bytes and back.
 //! - [`code`]: request and response codes.
 //! - [`header`]: typed custom headers, carried in a command's [`ExtFields`].
-//! - [`message`]: messages, their properties, ids, the commit log record and the batch format.
+//! - [`body`]: typed bodies in fastjson's dialect of JSON.
+//! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
+//! - [`filter`], [`topic`]: what subscriptions and names mean.
 
+pub mod body;
 pub mod code;
 pub mod command;
 pub mod fields;
+pub mod filter;
 pub mod frame;
 pub mod hash;
 pub mod header;
 mod json;
 pub mod message;
+pub mod topic;
 pub mod version;
 
 pub use code::{RequestCode, ResponseCode};

@@ -1,5 +1,7 @@
 //! Messages: what a user sends, what a broker stores and what a consumer gets.
 
+pub mod batch;
+pub mod compression;
 pub mod id;
 pub mod property;
 pub mod record;
@@ -9,7 +11,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Properties;
 
@@ -17,8 +20,8 @@ use crate::Properties;
 ///
 /// The order of fields is the order of comparison in Java (`MessageQueue.compareTo`: topic, broker
 /// name, queue id), on which all members of a consumer group must agree.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct MessageQueue {
     /// The topic.
     pub topic: String,
@@ -36,6 +39,17 @@ impl MessageQueue {
             broker_name: broker_name.into(),
             queue_id,
         }
+    }
+}
+
+/// Fields in alphabetical order, as everything on the wire, not in the order of comparison.
+impl Serialize for MessageQueue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("MessageQueue", 3)?;
+        fields.serialize_field("brokerName", &self.broker_name)?;
+        fields.serialize_field("queueId", &self.queue_id)?;
+        fields.serialize_field("topic", &self.topic)?;
+        fields.end()
     }
 }
 

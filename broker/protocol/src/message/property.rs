@@ -7,6 +7,9 @@ use crate::Properties;
 const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Ends a property.
 const PROPERTY_SEPARATOR: char = '\u{2}';
+/// Among so many properties equal names are replaced when they are read; looking for them among more
+/// would let a hostile sender buy much time with few bytes.
+const DEDUPLICATED_MAX: usize = 128;
 /// Separates several keys.
 pub const KEY_SEPARATOR: char = ' ';
 
@@ -106,8 +109,8 @@ pub fn encode(properties: &Properties) -> String {
 }
 
 /// Reads properties from text. The last separator may be missing, as some clients leave it out;
-/// entries without a name or a value are dropped, as Java does. The first of two equal names wins
-/// nothing: the later value replaces it.
+/// entries without a name or a value are dropped, as Java does. Of two equal names the later
+/// value counts.
 pub fn decode(text: &str) -> Properties {
     let mut properties = Properties::with_capacity(8);
     for entry in text.split(PROPERTY_SEPARATOR) {
@@ -115,7 +118,11 @@ pub fn decode(text: &str) -> Properties {
             && !name.is_empty()
             && !value.is_empty()
         {
-            properties.set(name.to_owned(), value);
+            if properties.len() < DEDUPLICATED_MAX {
+                properties.set(name.to_owned(), value);
+            } else {
+                properties.push(name.to_owned(), value);
+            }
         }
     }
     properties

@@ -1,0 +1,45 @@
+//! Consumer offsets.
+
+use std::collections::BTreeMap;
+
+use super::{body, json_methods};
+use crate::MessageQueue;
+
+body! {
+    /// Sets the offsets of a group.
+    #[derive(Default, Eq)]
+    pub struct ResetOffsetBody {
+        /// Offsets by queue.
+        offset_table: BTreeMap<MessageQueue, i64> = "offsetTable",
+    }
+
+    /// The offsets that consumers hold.
+    #[derive(Default, Eq)]
+    pub struct GetConsumerStatusBody {
+        /// A broker's answer: offsets by queue by client.
+        consumer_table: BTreeMap<String, BTreeMap<MessageQueue, i64>> = "consumerTable",
+        /// A client's answer: offsets by queue.
+        message_queue_table: BTreeMap<MessageQueue, i64> = "messageQueueTable",
+    }
+
+    /// The committed offsets of a broker (`consumerOffset.json`).
+    #[derive(Default, Eq)]
+    pub struct ConsumerOffsetSerializeWrapper {
+        /// Offsets by queue id by `topic@group`.
+        offset_table: BTreeMap<String, BTreeMap<i32, i64>> = "offsetTable",
+    }
+
+    /// How far a broker has delivered scheduled messages (`delayOffset.json`).
+    #[derive(Default, Eq)]
+    pub struct DelayOffsetSerializeWrapper {
+        /// Offsets by delay level.
+        offset_table: BTreeMap<i32, i64> = "offsetTable",
+    }
+}
+
+json_methods!(
+    ResetOffsetBody,
+    GetConsumerStatusBody,
+    ConsumerOffsetSerializeWrapper,
+    DelayOffsetSerializeWrapper,
+);
