@@ -1,1 +1,3 @@
 //! Scenarios, simulated seams, faults, workloads, one run.
+
+pub mod seams;
