@@ -1,0 +1,91 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotfire_env::{Env, TaskHandle};
+use hotfire_remoting::{Limits, Server, ServerConfig};
+
+use crate::processor::Processor;
+use crate::{KvConfigManager, NamesrvConfig};
+
+/// When expired brokers are looked for the first time.
+const FIRST_SCAN: Duration = Duration::from_secs(5);
+
+/// Why a name server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesrvError {
+    /// The key and value configuration cannot be read.
+    #[error("cannot read {path}: {source}")]
+    KvConfig {
+        /// Its file.
+        path: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+}
+
+/// A name server at work. Dropping it stops nothing: [`NameServer::shutdown`] does.
+pub struct NameServer {
+    server: Server,
+    scan: TaskHandle,
+}
+
+impl NameServer {
+    /// Reads the key and value configuration, listens and serves.
+    ///
+    /// # Errors
+    /// The configuration cannot be read or the address not be listened on.
+    pub async fn start(env: &Env, config: NamesrvConfig) -> Result<Self, NamesrvError> {
+        let kv =
+            KvConfigManager::load(&**env.disk(), &config.kv_config_path).map_err(|source| {
+                NamesrvError::KvConfig {
+                    path: config.kv_config_path.clone(),
+                    source,
+                }
+            })?;
+        let address = config.listen.clone();
+        let interval = config.scan_not_active_broker_interval;
+        let limits = Limits {
+            idle: config.server_channel_max_idle_time,
+            ..Limits::default()
+        };
+        let server = ServerConfig {
+            limits,
+            ..ServerConfig::default()
+        };
+        let processor = Arc::new(Processor::new(env, config, kv));
+        let server = Server::bind(env, &address, server, processor.clone())
+            .await
+            .map_err(|source| NamesrvError::Listen { address, source })?;
+        let scan = env.spawn("scan", async move {
+            tokio::time::sleep(FIRST_SCAN).await;
+            loop {
+                processor.scan();
+                tokio::time::sleep(interval).await;
+            }
+        });
+        tracing::info!(local = %server.local(), "the name server is up");
+        Ok(Self { server, scan })
+    }
+
+    /// The address that is listened on.
+    pub fn local(&self) -> SocketAddr {
+        self.server.local()
+    }
+
+    /// Stops serving and closes every connection.
+    pub async fn shutdown(&self) {
+        self.scan.abort();
+        self.server.shutdown().await;
+        tracing::info!(local = %self.local(), "the name server is down");
+    }
+}
