@@ -103,19 +103,24 @@ pub(crate) struct Stage {
     pub(crate) log: Log,
 }
 
+/// An empty world.
+pub(crate) fn universe(seed: u64, network: NetworkConfig) -> Arc<Universe> {
+    Universe::new(UniverseConfig {
+        seed,
+        epoch_ms: 1_700_000_000_000,
+        tick: Duration::from_millis(1),
+        network,
+        defects: Defects::NONE,
+    })
+}
+
 impl Stage {
     pub(crate) fn new() -> Self {
         Self::with(1, NetworkConfig::default())
     }
 
     pub(crate) fn with(seed: u64, network: NetworkConfig) -> Self {
-        let universe = Universe::new(UniverseConfig {
-            seed,
-            epoch_ms: 1_700_000_000_000,
-            tick: Duration::from_millis(1),
-            network,
-            defects: Defects::NONE,
-        });
+        let universe = universe(seed, network);
         let clients = universe.add_host("clients");
         let servers = universe.add_host("servers");
         let shared = universe.add_host("shared");

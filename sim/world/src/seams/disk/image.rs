@@ -84,6 +84,9 @@ fn bit(page: u64) -> u16 {
 }
 
 fn pages(range: &Range<u64>) -> Range<u64> {
+    if range.is_empty() {
+        return 0..0;
+    }
     range.start / PAGE..range.end.div_ceil(PAGE)
 }
 

@@ -15,6 +15,8 @@
 
 mod file;
 mod image;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod view;
 
