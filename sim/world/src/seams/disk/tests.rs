@@ -122,7 +122,7 @@ async fn a_flush_takes_time_and_covers_what_was_written_before_it_began() {
         let (_, file) = after(&disk, true, "log", FILE);
         let content = file.slice(0..12).unwrap();
         assert_eq!(&content[..6], b"before");
-        lost += u32::from(&content[6..] == [0; 6]);
+        lost += u32::from(content[6..] == [0; 6]);
     }
     assert!(lost > 0, "what was written during the flush is not certain");
 }
