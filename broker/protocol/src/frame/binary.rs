@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::FrameError;
+use super::{FIELDS_MAX, FrameError};
 use crate::{ExtFields, Language, RemotingCommand, RequestCode, SerializeType, fields};
 
 /// Request codes that do not fit the 16 bits which the encoding has for them. Apache RocketMQ cuts
@@ -91,6 +91,9 @@ fn decode_fields(mut rest: &[u8]) -> Result<ExtFields, FrameError> {
                 Cow::Borrowed(name) => fields::interned(name),
                 Cow::Owned(name) => Cow::Owned(name),
             };
+            if ext.len() == FIELDS_MAX {
+                return Err(FrameError::TooManyFields);
+            }
             ext.push(name, text(value));
         }
     }

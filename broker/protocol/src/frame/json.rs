@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::FrameError;
+use super::{FIELDS_MAX, FrameError};
+use crate::body::fastjson;
 use crate::{ExtFields, Language, RemotingCommand, SerializeType, fields, json};
 
 /// Appends the header: keys in alphabetical order, no whitespace, nulls left out.
@@ -42,9 +43,11 @@ pub(super) fn encode(cmd: &RemotingCommand, out: &mut BytesMut) {
     out.put_u8(b'}');
 }
 
-/// Reads a header; the body of the result is empty.
+/// Reads a header; the body of the result is empty. What is not quite JSON, fastjson may still
+/// understand: control characters and broken UTF-8 in strings, keys without quotes.
 pub(super) fn decode(header: &[u8]) -> Result<RemotingCommand, FrameError> {
     serde_json::from_slice::<CommandHeader>(header)
+        .or_else(|_| fastjson::from_slice(header))
         .map(|header| header.0)
         .map_err(|error| FrameError::Json(error.to_string()))
 }
@@ -164,6 +167,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut ext = ExtFields::with_capacity(16);
         while let Some(name) = map.next_key_seed(FieldName)? {
             if let Some(value) = map.next_value::<Text>()?.0 {
+                if ext.len() == FIELDS_MAX {
+                    return Err(de::Error::custom("too many fields"));
+                }
                 ext.push(name, value);
             }
         }
@@ -193,7 +199,8 @@ impl Visitor<'_> for FieldName {
     }
 }
 
-/// Any value as text, as fastjson gives it to a `String` property.
+/// Any scalar as text, as fastjson gives it to a `String` property. Objects and arrays, which Java
+/// would turn into their JSON, are taken for null: nobody sends them.
 struct Text(Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
@@ -235,14 +242,14 @@ impl<'de> Visitor<'de> for TextVisitor {
         Ok(Some(value.to_owned()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        let value = serde_json::Value::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(Some(value.to_string()))
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        let value = serde_json::Value::deserialize(de::value::SeqAccessDeserializer::new(seq))?;
-        Ok(Some(value.to_string()))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 

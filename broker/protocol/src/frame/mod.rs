@@ -23,6 +23,9 @@ const LENGTH_SIZE: usize = 4;
 const MARK_SIZE: usize = 4;
 /// The longest header: what 24 bits can say.
 const HEADER_MAX: usize = 0xFF_FFFF;
+/// The most fields of a header that are read. Real ones have some twenty; without a limit, short
+/// fields would need many times the memory of their frame.
+const FIELDS_MAX: usize = 1024;
 
 /// Why bytes are not a frame, or a command cannot become one. A connection that sends such bytes
 /// cannot be understood any more and is to be closed.
@@ -51,6 +54,9 @@ pub enum FrameError {
     /// The binary header ends early or a length in it is impossible.
     #[error("the length of the {0} does not fit the binary header")]
     Binary(&'static str),
+    /// More fields than any client sends.
+    #[error("a header of more than {FIELDS_MAX} fields")]
+    TooManyFields,
     /// The binary encoding has 16 bits for the code and 16 for a field name's length.
     #[error("the {0} does not fit the binary header")]
     NotBinary(&'static str),
@@ -211,6 +217,32 @@ mod tests {
             Language::OTHER
         );
         assert_eq!(json(r#"{"code":1}"#).unwrap().language, Language::JAVA);
+    }
+
+    #[test]
+    fn what_only_fastjson_takes_for_json_is_read_too() {
+        let mut bytes = frame(0, b"{code:34,'extFields':{\"i\":\"k\x01v\x02\xFF\"},}", b"");
+        let command = decode(&mut bytes).unwrap().unwrap();
+        assert_eq!(command.code, 34);
+        assert_eq!(command.ext.get("i"), Some("k\u{1}v\u{2}\u{FFFD}"));
+    }
+
+    #[test]
+    fn fields_beyond_reason_are_refused() {
+        let fields: Vec<String> = (0..=FIELDS_MAX).map(|at| format!("\"{at}\":1")).collect();
+        let header = format!("{{\"extFields\":{{{}}}}}", fields.join(","));
+        assert!(matches!(json(&header), Err(FrameError::Json(_))));
+        let mut fields = Vec::new();
+        for _ in 0..=FIELDS_MAX {
+            fields.extend_from_slice(b"\0\x01n\0\0\0\x01v");
+        }
+        let mut header = vec![0; 17];
+        header.extend_from_slice(&(fields.len() as u32).to_be_bytes());
+        header.extend_from_slice(&fields);
+        assert_eq!(
+            decode(&mut frame(1, &header, b"")),
+            Err(FrameError::TooManyFields)
+        );
     }
 
     #[test]

