@@ -1,0 +1,185 @@
+use std::time::Duration;
+
+use crate::StoreError;
+
+/// When a message counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlushDiskType {
+    /// When it is in the page cache; a flush follows within half a second, normally.
+    #[default]
+    Async,
+    /// When the disk has it.
+    Sync,
+}
+
+/// The settings of a store, named as in `MessageStoreConfig`, with its defaults.
+///
+/// All paths are below the root of the environment's disk.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The store's folder; empty for the root of the disk itself. Default `store`.
+    pub store_path_root_dir: String,
+    /// The length of a commit log file in bytes (`mappedFileSizeCommitLog`). Default 1 GiB.
+    pub commit_log_file_size: u64,
+    /// The number of units in a consume queue file (`mappedFileSizeConsumeQueue` / 20).
+    /// Default 300,000.
+    pub consume_queue_file_units: u64,
+    /// Whether messages are indexed by key (`messageIndexEnable`). Default true.
+    pub message_index_enable: bool,
+    /// The number of hash slots in an index file (`maxHashSlotNum`). Default 5,000,000.
+    pub max_hash_slot_num: u32,
+    /// The number of entries in an index file (`maxIndexNum`). Default 20,000,000.
+    pub max_index_num: u32,
+    /// The most messages that a query by key answers (`maxMsgsNumBatch`). Default 64.
+    pub max_msgs_num_batch: usize,
+    /// The longest body and the longest record, in bytes (`maxMessageSize`). Default 4 MiB.
+    pub max_message_size: usize,
+
+    /// When a message counts as stored. Default asynchronous.
+    pub flush_disk_type: FlushDiskType,
+    /// The pause between two looks at what is to be flushed (`flushIntervalCommitLog`). 500 ms.
+    pub flush_interval_commit_log: Duration,
+    /// The number of dirty pages that are worth a flush (`flushCommitLogLeastPages`). Default 4.
+    pub flush_commit_log_least_pages: u64,
+    /// After this time anything dirty is worth a flush (`flushCommitLogThoroughInterval`). 10 s.
+    pub flush_commit_log_thorough_interval: Duration,
+    /// The same pause for consume queues (`flushIntervalConsumeQueue`). Default 1 s.
+    pub flush_interval_consume_queue: Duration,
+    /// The same number for consume queues (`flushConsumeQueueLeastPages`). Default 2.
+    pub flush_consume_queue_least_pages: u64,
+    /// The same time for consume queues (`flushConsumeQueueThoroughInterval`). Default 60 s.
+    pub flush_consume_queue_thorough_interval: Duration,
+    /// How long a synchronous send waits for its flush (`syncFlushTimeout`). Default 5 s.
+    pub sync_flush_timeout: Duration,
+    /// With synchronous flush: whether consumers see messages that are not flushed yet
+    /// (`readUnCommitted`). Default false, as since 5.3; older brokers behave as if it were true,
+    /// and a power loss may then take back what a consumer has already consumed.
+    pub read_uncommitted: bool,
+
+    /// The most messages of one pull (`maxTransferCountOnMessageInMemory`). Default 32.
+    pub max_transfer_count: usize,
+    /// The most bytes of one pull (`maxTransferBytesOnMessageInMemory`). Default 256 KiB.
+    pub max_transfer_bytes: usize,
+
+    /// How long a commit log file is kept after its last change (`fileReservedTime`). 72 h.
+    pub file_reserved_time: Duration,
+    /// The hours (UTC) at which expired files are deleted (`deleteWhen`). Default 4 o'clock.
+    pub delete_when: Vec<u32>,
+    /// Whether files go before their time when the disk is nearly full (`cleanFileForciblyEnable`).
+    pub clean_file_forcibly_enable: bool,
+    /// The used share of the disk above which expired files are deleted at any hour
+    /// (`diskMaxUsedSpaceRatio`). Default 0.75.
+    pub disk_max_used_space_ratio: f64,
+    /// The used share above which files are deleted before their time
+    /// (`diskSpaceCleanForciblyRatio`). Default and maximum 0.85.
+    pub disk_space_clean_forcibly_ratio: f64,
+    /// The used share above which nothing is stored (`diskSpaceWarningLevelRatio`). Default and
+    /// maximum 0.90.
+    pub disk_space_warning_level_ratio: f64,
+    /// The pause between two runs of the cleaner (`cleanResourceInterval`). Default 10 s.
+    pub clean_resource_interval: Duration,
+    /// The time from the start to the first run of the cleaner. Default 60 s.
+    pub clean_resource_delay: Duration,
+    /// The pause between two deleted files (`deleteCommitLogFilesInterval`). Default 100 ms.
+    pub delete_files_interval: Duration,
+    /// The most files that one run deletes (`deleteFileBatchMax`). Default 10.
+    pub delete_file_batch_max: usize,
+
+    /// The delays of the levels 1 and up, in milliseconds (`messageDelayLevel`).
+    pub delay_levels: Vec<i64>,
+    /// Whether recovery compares bodies with their checksums (`checkCRCOnRecover`). Default true.
+    pub check_crc_on_recover: bool,
+    /// How long the append lock may be held before the page cache counts as busy
+    /// (`osPageCacheBusyTimeOutMills`). Default 1 s.
+    pub os_page_cache_busy_timeout: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            store_path_root_dir: "store".to_owned(),
+            commit_log_file_size: 1 << 30,
+            consume_queue_file_units: 300_000,
+            message_index_enable: true,
+            max_hash_slot_num: 5_000_000,
+            max_index_num: 20_000_000,
+            max_msgs_num_batch: 64,
+            max_message_size: 4 << 20,
+            flush_disk_type: FlushDiskType::Async,
+            flush_interval_commit_log: Duration::from_millis(500),
+            flush_commit_log_least_pages: 4,
+            flush_commit_log_thorough_interval: Duration::from_secs(10),
+            flush_interval_consume_queue: Duration::from_secs(1),
+            flush_consume_queue_least_pages: 2,
+            flush_consume_queue_thorough_interval: Duration::from_secs(60),
+            sync_flush_timeout: Duration::from_secs(5),
+            read_uncommitted: false,
+            max_transfer_count: 32,
+            max_transfer_bytes: 256 << 10,
+            file_reserved_time: Duration::from_secs(72 * 3600),
+            delete_when: vec![4],
+            clean_file_forcibly_enable: true,
+            disk_max_used_space_ratio: 0.75,
+            disk_space_clean_forcibly_ratio: 0.85,
+            disk_space_warning_level_ratio: 0.90,
+            clean_resource_interval: Duration::from_secs(10),
+            clean_resource_delay: Duration::from_secs(60),
+            delete_files_interval: Duration::from_millis(100),
+            delete_file_batch_max: 10,
+            delay_levels: default_delay_levels(),
+            check_crc_on_recover: true,
+            os_page_cache_busy_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// 1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h.
+fn default_delay_levels() -> Vec<i64> {
+    let minutes = (1..=10)
+        .chain([20, 30, 60, 120])
+        .map(|minutes| minutes * 60);
+    [1, 5, 10, 30]
+        .into_iter()
+        .chain(minutes)
+        .map(|seconds: i64| seconds * 1000)
+        .collect()
+}
+
+impl StoreConfig {
+    /// A path below the store's folder.
+    pub(crate) fn path(&self, name: &str) -> String {
+        if self.store_path_root_dir.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", self.store_path_root_dir)
+        }
+    }
+
+    /// The length of a consume queue file in bytes.
+    pub(crate) fn consume_queue_file_size(&self) -> u64 {
+        self.consume_queue_file_units
+            .saturating_mul(crate::consume_queue::UNIT_SIZE)
+    }
+
+    /// Refuses what no store can work with.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let wrong = |what: &str| Err(StoreError::Config(what.to_owned()));
+        // Fillers state their size with 31 bits.
+        const FILE_MAX: u64 = i32::MAX as u64;
+        if !(1024..=FILE_MAX).contains(&self.commit_log_file_size) {
+            return wrong("a commit log file has 1 KiB to 2 GiB");
+        }
+        if self.consume_queue_file_units == 0 || self.consume_queue_file_size() > FILE_MAX {
+            return wrong("a consume queue file has at least one unit and at most 2 GiB");
+        }
+        if self.max_hash_slot_num == 0 || self.max_index_num < 2 {
+            return wrong("an index file has at least one hash slot and two entries");
+        }
+        if i32::try_from(self.max_hash_slot_num).is_err()
+            || i32::try_from(self.max_index_num).is_err()
+        {
+            return wrong("hash slots and entries of an index file are counted with 31 bits");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,469 @@
+//! A consume queue: where the messages of one queue are in the commit log (`ConsumeQueue`).
+//!
+//! Invariants: the unit at position n is that of the message with queue offset n; units point at
+//! ascending commit log offsets; a position without a message (its record was lost or never
+//! seen) holds a hole.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use hotfire_env::Disk;
+
+use crate::StoreError;
+use crate::mapped_files::{MappedFiles, PAGE};
+
+/// The size of a unit in bytes.
+pub(crate) const UNIT_SIZE: u64 = 20;
+/// The size that a hole states (`ConsumeQueue.fillPreBlank`).
+const HOLE_SIZE: i32 = i32::MAX;
+/// How many zeros in a row say that nothing stale is left behind the end.
+const ZERO_RUN: u64 = 128 << 10;
+
+/// One unit of a consume queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CqUnit {
+    /// The commit log offset of the record.
+    pub offset: i64,
+    /// The size of the record.
+    pub size: i32,
+    /// The code of the tag, or the time at which a delayed message is due.
+    pub tags_code: i64,
+}
+
+impl CqUnit {
+    /// What stands where no unit was ever written.
+    pub(crate) const NONE: Self = Self {
+        offset: 0,
+        size: 0,
+        tags_code: 0,
+    };
+
+    /// A position without a message. It keeps the order of offsets: nothing before it is behind
+    /// `offset`.
+    const fn hole(offset: i64) -> Self {
+        Self {
+            offset,
+            size: HOLE_SIZE,
+            tags_code: 0,
+        }
+    }
+
+    /// Whether there is no message at this position.
+    pub const fn is_hole(&self) -> bool {
+        self.size == HOLE_SIZE
+    }
+
+    /// The commit log offset behind the record.
+    pub(crate) fn end(&self) -> i64 {
+        if self.is_hole() {
+            self.offset
+        } else {
+            self.offset.saturating_add(i64::from(self.size))
+        }
+    }
+
+    /// Whether a unit was written here at all (as recovery asks).
+    fn is_written(&self) -> bool {
+        self.offset >= 0 && self.size > 0
+    }
+
+    pub(crate) fn encode(&self) -> [u8; UNIT_SIZE as usize] {
+        let mut bytes = [0; UNIT_SIZE as usize];
+        bytes[..8].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; UNIT_SIZE as usize]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *bytes;
+        Self {
+            offset: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            size: i32::from_be_bytes([i, j, k, l]),
+            tags_code: i64::from_be_bytes([m, n, o, p, q, r, s, t]),
+        }
+    }
+}
+
+/// What became of a unit that was offered to a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Indexed {
+    /// It was written.
+    Written,
+    /// The queue had it, or something newer at its place.
+    Known,
+    /// It was written behind holes: records before it are missing.
+    BehindGap,
+    /// Its offset cannot be right.
+    Refused,
+}
+
+/// The units of one queue.
+pub(crate) struct ConsumeQueue {
+    pub topic: Arc<str>,
+    pub queue_id: i32,
+    files: MappedFiles,
+    /// The queue offset that the next appended message gets; guarded by the append lock.
+    assigned: AtomicI64,
+    /// The bytes below are gone or point at deleted records.
+    start: AtomicU64,
+    /// Where the next unit goes, in bytes.
+    end: AtomicU64,
+    /// The bytes below are durable.
+    flushed: AtomicU64,
+    /// The bytes up to here were overwritten with zeros, which are not durable yet.
+    zeroed: AtomicU64,
+    /// The commit log offset behind the newest record that is indexed here.
+    indexed_to: AtomicI64,
+}
+
+impl ConsumeQueue {
+    /// A queue without units.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        topic: Arc<str>,
+        queue_id: i32,
+        root: &str,
+        file_size: u64,
+    ) -> Self {
+        let dir = format!("{root}/{topic}/{queue_id}");
+        Self::over(MappedFiles::empty(disk, dir, file_size), topic, queue_id)
+    }
+
+    /// The queue in the files of a folder, not yet recovered.
+    pub fn load(
+        disk: Arc<dyn Disk>,
+        topic: Arc<str>,
+        queue_id: i32,
+        root: &str,
+        file_size: u64,
+    ) -> Result<Self, StoreError> {
+        let dir = format!("{root}/{topic}/{queue_id}");
+        let (files, strays) = MappedFiles::load(disk.clone(), dir, file_size)?;
+        for (path, _) in &strays.paths {
+            // Whatever they held is indexed again from the commit log.
+            tracing::warn!(path, "removing a consume queue file behind a gap");
+            disk.remove(path)
+                .map_err(StoreError::io("remove", &**path))?;
+        }
+        Ok(Self::over(files, topic, queue_id))
+    }
+
+    fn over(files: MappedFiles, topic: Arc<str>, queue_id: i32) -> Self {
+        let start = files.start().unwrap_or(0);
+        Self {
+            topic,
+            queue_id,
+            files,
+            assigned: AtomicI64::new(0),
+            start: AtomicU64::new(start),
+            end: AtomicU64::new(start),
+            flushed: AtomicU64::new(start),
+            zeroed: AtomicU64::new(0),
+            indexed_to: AtomicI64::new(0),
+        }
+    }
+
+    /// The smallest queue offset that is still there.
+    pub fn min_offset(&self) -> i64 {
+        (self.start.load(Ordering::Acquire) / UNIT_SIZE) as i64
+    }
+
+    /// The queue offset behind the newest unit.
+    pub fn max_offset(&self) -> i64 {
+        (self.end.load(Ordering::Acquire) / UNIT_SIZE) as i64
+    }
+
+    /// The queue offset that the next appended message gets.
+    pub fn next_assigned(&self) -> i64 {
+        self.assigned.load(Ordering::Acquire)
+    }
+
+    /// Notes that offsets up to `next` have been given out. Call it with the append lock held.
+    pub fn set_assigned(&self, next: i64) {
+        self.assigned.store(next, Ordering::Release);
+    }
+
+    /// The commit log offset behind the newest record that is indexed here.
+    pub fn indexed_to(&self) -> i64 {
+        self.indexed_to.load(Ordering::Acquire)
+    }
+
+    /// The first queue offset of the file behind the one that holds `offset`.
+    pub fn next_file(&self, offset: i64) -> i64 {
+        let units = (self.files.file_size() / UNIT_SIZE) as i64;
+        (offset / units + 1).saturating_mul(units)
+    }
+
+    /// The unit at a queue offset below the maximum.
+    pub fn unit(&self, offset: i64) -> Option<CqUnit> {
+        let mut bytes = [0; UNIT_SIZE as usize];
+        let at = u64::try_from(offset).ok()?.checked_mul(UNIT_SIZE)?;
+        if at < self.start.load(Ordering::Acquire) || at >= self.end.load(Ordering::Acquire) {
+            return None;
+        }
+        self.files.read_into(at, &mut bytes).ok()?;
+        Some(CqUnit::decode(&bytes))
+    }
+
+    /// Reads up to `units.len()` units from a queue offset on, to the end of the file at most, and
+    /// returns their number.
+    pub fn read(&self, offset: i64, units: &mut [CqUnit]) -> usize {
+        const CHUNK: usize = 32;
+        let Some(at) = u64::try_from(offset)
+            .ok()
+            .and_then(|offset| offset.checked_mul(UNIT_SIZE))
+        else {
+            return 0;
+        };
+        let end = self.end.load(Ordering::Acquire);
+        let Some(segment) = self.files.find(at) else {
+            return 0;
+        };
+        let there = end.min(segment.end()).saturating_sub(at) / UNIT_SIZE;
+        let count = units.len().min(there as usize);
+        let mut bytes = [0; CHUNK * UNIT_SIZE as usize];
+        for (index, chunk) in units[..count].chunks_mut(CHUNK).enumerate() {
+            let part = &mut bytes[..chunk.len() * UNIT_SIZE as usize];
+            let from = at - segment.start + (index * CHUNK) as u64 * UNIT_SIZE;
+            if segment.map.read_into(from, part).is_err() {
+                return index * CHUNK;
+            }
+            let (encoded, _) = part.as_chunks();
+            for (unit, bytes) in chunk.iter_mut().zip(encoded) {
+                *unit = CqUnit::decode(bytes);
+            }
+        }
+        count
+    }
+
+    /// Writes the unit of the message with the given queue offset. The caller orders the calls by
+    /// commit log offset. `log_start` is the offset of the oldest record.
+    ///
+    /// # Errors
+    /// The disk has no room; the same call may succeed later.
+    pub fn index(&self, unit: CqUnit, queue_offset: i64, log_start: i64) -> io::Result<Indexed> {
+        if unit.end() <= self.indexed_to() {
+            return Ok(Indexed::Known);
+        }
+        let at = u64::try_from(queue_offset)
+            .ok()
+            .and_then(|offset| offset.checked_mul(UNIT_SIZE))
+            .filter(|&at| at <= i64::MAX as u64 - 2 * self.files.file_size());
+        let Some(at) = at else {
+            return Ok(Indexed::Refused);
+        };
+        let end = self.end.load(Ordering::Acquire);
+        let mut outcome = Indexed::Written;
+        if at < end {
+            // The record is newer than what the queue has at its place: the topic was deleted and
+            // created again, or the record of the old unit is gone.
+            tracing::warn!(topic = %self.topic, queue = self.queue_id, queue_offset,
+                "a newer record has the queue offset of an older one: the queue goes on from it");
+            self.truncate(at)?;
+        } else if at > end && !self.fill_gap(end, at, log_start)? {
+            return Ok(Indexed::Refused);
+        } else if at > end {
+            outcome = Indexed::BehindGap;
+        }
+        self.write_unit(at, unit)?;
+        self.end.store(at + UNIT_SIZE, Ordering::Release);
+        self.indexed_to.store(unit.end(), Ordering::Release);
+        Ok(outcome)
+    }
+
+    /// Writes the unit of a record that the queue already knows once more, in recovery: a hole or a
+    /// damaged unit is healed, and an intact one is certain to be flushed, even if the disk lost it
+    /// when an earlier flush failed. A newer record at this place stays.
+    pub fn refresh(&self, unit: CqUnit, queue_offset: i64) -> io::Result<()> {
+        match self.unit(queue_offset) {
+            Some(known) if known.offset <= unit.offset || known.is_hole() => {
+                let at = queue_offset as u64 * UNIT_SIZE;
+                self.flushed.fetch_min(at, Ordering::AcqRel);
+                self.write_unit(at, unit)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_unit(&self, at: u64, unit: CqUnit) -> io::Result<()> {
+        let segment = self.files.find_or_create(at)?;
+        segment.map.write(at - segment.start, &unit.encode())
+    }
+
+    /// Makes `at` the position of the next unit although units before it are missing. False if the
+    /// gap is too wide to be believed.
+    fn fill_gap(&self, end: u64, at: u64, log_start: i64) -> io::Result<bool> {
+        let file_start = at - at % self.files.file_size();
+        let indexed_to = self.indexed_to();
+        let gone = self.start.load(Ordering::Acquire) == end || indexed_to <= log_start;
+        let from = if gone && file_start > end {
+            // Whatever the queue held is deleted: it begins anew within the file of `at`, as the
+            // queue of a broker that joined late.
+            self.files.remove_from(0)?;
+            file_start
+        } else if gone || at - end <= self.files.file_size() {
+            end
+        } else {
+            return Ok(false);
+        };
+        let is_first = self.files.start().is_none_or(|first| first == from);
+        let hole = CqUnit::hole(if is_first { 0 } else { indexed_to });
+        for position in (from..at).step_by(UNIT_SIZE as usize) {
+            self.write_unit(position, hole)?;
+        }
+        if gone {
+            self.start.store(at, Ordering::Release);
+        }
+        Ok(true)
+    }
+
+    /// Gives up all units at and behind a byte position, and zeros what was there.
+    fn truncate(&self, at: u64) -> io::Result<()> {
+        let file_size = self.files.file_size();
+        self.end.store(at, Ordering::Release);
+        self.files.remove_from(at.next_multiple_of(file_size))?;
+        let stale = self.files.zero_behind(at, ZERO_RUN)?;
+        if stale > 0 {
+            self.zeroed.fetch_max(at + stale, Ordering::AcqRel);
+        }
+        self.flushed.fetch_min(at, Ordering::AcqRel);
+        self.start.fetch_min(at, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Finds the end: scans the last three files to the first position that was never written or
+    /// breaks the order, and gives up what stands behind.
+    pub fn recover(&self, zero_tail: bool) -> io::Result<()> {
+        let files = self.files.all();
+        let from = files.len().saturating_sub(3);
+        let mut end = self.files.start().unwrap_or(0);
+        let mut indexed_to = 0;
+        let mut buffer = [CqUnit::NONE; 256];
+        'files: for file in &files[from..] {
+            end = file.start;
+            self.end.store(file.end(), Ordering::Release);
+            while end < file.end() {
+                let count = self.read((end / UNIT_SIZE) as i64, &mut buffer);
+                if count == 0 {
+                    break 'files;
+                }
+                for unit in &buffer[..count] {
+                    if !unit.is_written() || unit.offset < indexed_to {
+                        break 'files;
+                    }
+                    indexed_to = unit.end();
+                    end += UNIT_SIZE;
+                }
+            }
+        }
+        self.end.store(end, Ordering::Release);
+        self.indexed_to.store(indexed_to, Ordering::Release);
+        let scanned_from = files.get(from).map_or(end, |file| file.start);
+        self.flushed.store(scanned_from.min(end), Ordering::Release);
+        if zero_tail {
+            self.truncate(end)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the units of records at or behind a commit log offset.
+    pub fn truncate_log(&self, log_end: i64) -> io::Result<()> {
+        let mut end = self.end.load(Ordering::Acquire);
+        let first = self.files.start().unwrap_or(0);
+        let cut_before = end;
+        while end > first {
+            match self.unit_at(end - UNIT_SIZE) {
+                Some(unit) if unit.end() <= log_end && !unit.is_hole() => break,
+                _ => end -= UNIT_SIZE,
+            }
+        }
+        if end < cut_before {
+            self.truncate(end)?;
+        }
+        let indexed_to = match end.checked_sub(UNIT_SIZE).and_then(|at| self.unit_at(at)) {
+            Some(unit) if end > first => unit.end(),
+            _ => 0,
+        };
+        self.indexed_to.store(indexed_to, Ordering::Release);
+        Ok(())
+    }
+
+    fn unit_at(&self, at: u64) -> Option<CqUnit> {
+        let mut bytes = [0; UNIT_SIZE as usize];
+        self.files.read_into(at, &mut bytes).ok()?;
+        Some(CqUnit::decode(&bytes))
+    }
+
+    /// Moves the minimum up to the first unit whose record is not deleted.
+    pub fn correct_min(&self, log_start: i64) {
+        let first = self.files.start().unwrap_or(0) / UNIT_SIZE;
+        let mut low = first.max(self.start.load(Ordering::Acquire) / UNIT_SIZE);
+        let mut high = self.end.load(Ordering::Acquire) / UNIT_SIZE;
+        // Offsets ascend, holes included, so the wanted unit can be searched by halves; only the
+        // holes that a queue may begin with have no place in the order.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let kept = self.unit_at(middle * UNIT_SIZE).is_none_or(|unit| {
+                unit.offset >= log_start && !(unit.is_hole() && unit.offset == 0)
+            });
+            if kept {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        self.start.store(low * UNIT_SIZE, Ordering::Release);
+    }
+
+    /// Removes the files all of whose units point below `log_start`, but never the last, and
+    /// corrects the minimum. Returns the number of removed files.
+    pub fn delete_expired(&self, log_start: i64) -> io::Result<usize> {
+        let mut removed = 0;
+        while let Some(start) = self.files.start() {
+            let last_unit = start + self.files.file_size() - UNIT_SIZE;
+            match self.unit_at(last_unit) {
+                Some(unit) if unit.is_written() && unit.end() <= log_start => {}
+                _ => break,
+            }
+            if last_unit >= self.end.load(Ordering::Acquire) || !self.files.remove_first()? {
+                break;
+            }
+            removed += 1;
+        }
+        self.correct_min(log_start);
+        Ok(removed)
+    }
+
+    /// What is worth a flush: everything if `least_pages` is 0, else nothing below so many pages.
+    pub fn dirty(&self, least_pages: u64) -> Option<(u64, u64)> {
+        let from = self.flushed.load(Ordering::Acquire);
+        let to = self.end.load(Ordering::Acquire);
+        let worth = if least_pages == 0 {
+            to > from || self.zeroed.load(Ordering::Acquire) > 0
+        } else {
+            (to / PAGE).saturating_sub(from / PAGE) >= least_pages
+        };
+        worth.then_some((from, to))
+    }
+
+    /// Makes a range durable that [`ConsumeQueue::dirty`] gave.
+    pub async fn flush(&self, (from, to): (u64, u64)) -> io::Result<()> {
+        let zeroed = self.zeroed.swap(0, Ordering::AcqRel);
+        self.files.flush(from, to.max(zeroed)).await?;
+        self.flushed.fetch_max(to, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// See [`MappedFiles::take_dirty_dirs`].
+    pub fn take_dirty_dirs(&self, dirs: &mut BTreeSet<String>) {
+        self.files.take_dirty_dirs(dirs);
+    }
+
+    /// Removes all files.
+    pub fn destroy(&self) -> io::Result<()> {
+        self.files.destroy()
+    }
+}

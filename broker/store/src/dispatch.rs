@@ -1,0 +1,175 @@
+//! Dispatch: what is built from the commit log right behind it, record by record and in order -
+//! the consume queues and the index (`ReputMessageService`).
+//!
+//! It reads nothing but the log, so that everything it builds can be built again.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::commit_log::{CommitLog, Entry};
+use crate::consume_queue::{ConsumeQueue, CqUnit, Indexed};
+use crate::queues::{Queues, is_topic};
+use crate::record_view::RecordView;
+
+/// A message that has become visible in its queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue within the topic.
+    pub queue_id: i32,
+    /// The queue offset behind the message: the new maximum.
+    pub logic_offset: i64,
+    /// The code of its tag.
+    pub tags_code: i64,
+    /// When it was stored.
+    pub store_timestamp: i64,
+}
+
+/// An [`Arrival`] that waits for the locks to be released.
+pub(crate) struct Arrived {
+    queue: Arc<ConsumeQueue>,
+    logic_offset: i64,
+    tags_code: i64,
+    store_timestamp: i64,
+    /// Whether the queue lacks messages before this one.
+    pub behind_gap: bool,
+}
+
+impl Arrived {
+    pub fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            topic: &self.queue.topic,
+            queue_id: self.queue.queue_id,
+            logic_offset: self.logic_offset,
+            tags_code: self.tags_code,
+            store_timestamp: self.store_timestamp,
+        }
+    }
+}
+
+/// How far the log has been dispatched. There is one, behind the lock that orders dispatch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// The offset of the next record to dispatch.
+    pub position: u64,
+    /// When the last dispatched record was stored.
+    pub store_timestamp: i64,
+}
+
+/// What dispatch builds.
+pub(crate) struct Dispatcher<'a> {
+    pub log: &'a CommitLog,
+    pub queues: &'a Queues,
+    pub delay_levels: &'a [i64],
+    /// Recovery: units that are known are written once more.
+    pub refresh: bool,
+}
+
+impl Dispatcher<'_> {
+    /// Dispatches the records up to `limit`. `fresh` are the records that begin at `progress`, if
+    /// the caller has them at hand.
+    ///
+    /// # Errors
+    /// The disk has no room for a file. `progress` then stands at the record that could not be
+    /// dispatched; the call may be repeated.
+    pub fn run(
+        &self,
+        progress: &mut Progress,
+        limit: u64,
+        fresh: &[u8],
+        arrived: &mut dyn FnMut(Arrived),
+    ) -> io::Result<()> {
+        let mut fresh = fresh;
+        while progress.position < limit && !fresh.is_empty() {
+            let Ok(record) = RecordView::parse(fresh) else {
+                break;
+            };
+            if record.physical_offset != progress.position as i64 {
+                break;
+            }
+            self.record(&record, arrived)?;
+            progress.position += record.size as u64;
+            progress.store_timestamp = record.store_timestamp;
+            fresh = fresh.get(record.size..).unwrap_or_default();
+        }
+        while progress.position < limit {
+            match self.log.entry(progress.position) {
+                Entry::Record(size) => {
+                    if let Some(bytes) = self.log.record(progress.position, size)
+                        && let Ok(record) = RecordView::parse(&bytes)
+                    {
+                        self.record(&record, arrived)?;
+                        progress.store_timestamp = record.store_timestamp;
+                    }
+                    progress.position += size;
+                }
+                Entry::Blank(next) => progress.position = next,
+                Entry::Nothing => {
+                    let next = self.skip_to(progress.position, limit);
+                    tracing::error!(
+                        from = progress.position,
+                        to = next,
+                        "the commit log cannot be read: its records there are not dispatched"
+                    );
+                    progress.position = next;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where dispatch goes on when there is nothing to read at `position`: at the oldest record, if
+    /// the position has been deleted, else in the next file.
+    fn skip_to(&self, position: u64, limit: u64) -> u64 {
+        let start = self.log.start();
+        let next = if position < start {
+            start
+        } else {
+            self.log.next_file(position)
+        };
+        next.min(limit)
+    }
+
+    /// Dispatches one record.
+    pub fn record(
+        &self,
+        record: &RecordView<'_>,
+        arrived: &mut dyn FnMut(Arrived),
+    ) -> io::Result<()> {
+        if record.is_consumable() && is_topic(record.topic) && record.queue_id >= 0 {
+            let queue = self.queues.get_or_create(record.topic, record.queue_id);
+            let unit = CqUnit {
+                offset: record.physical_offset,
+                size: i32::try_from(record.size).unwrap_or(i32::MAX - 1),
+                tags_code: record.unit_code(self.delay_levels),
+            };
+            let indexed = queue.index(unit, record.queue_offset, self.log.start() as i64)?;
+            match indexed {
+                Indexed::Known if self.refresh => queue.refresh(unit, record.queue_offset)?,
+                Indexed::Known => {}
+                Indexed::BehindGap | Indexed::Refused => {
+                    tracing::error!(
+                        topic = record.topic,
+                        queue = record.queue_id,
+                        queue_offset = record.queue_offset,
+                        max_offset = queue.max_offset(),
+                        ?indexed,
+                        "a record does not follow the one before it in its queue"
+                    );
+                }
+                Indexed::Written => {}
+            }
+            if matches!(indexed, Indexed::Written | Indexed::BehindGap) {
+                arrived(Arrived {
+                    queue,
+                    logic_offset: record.queue_offset + 1,
+                    tags_code: unit.tags_code,
+                    store_timestamp: record.store_timestamp,
+                    behind_gap: indexed == Indexed::BehindGap,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Reading a queue (`DefaultMessageStore.getMessage`).
+
+use bytes::Bytes;
+
+use crate::consume_queue::{ConsumeQueue, CqUnit};
+use crate::store::MessageStore;
+
+/// The most units that one call looks at (`maxFilterMessageCount`: 16,000 bytes of units).
+const SCAN_MAX: usize = 800;
+
+/// How a read ended (`GetMessageStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GetMessageStatus {
+    /// There is at least one message.
+    Found,
+    /// Messages were looked at, and the filter let none pass.
+    NoMatchedMessage,
+    /// The messages that the filter let pass are being deleted.
+    MessageWasRemoving,
+    /// The queue cannot be read at this offset.
+    OffsetFoundNull,
+    /// The offset lies beyond the next message's.
+    OffsetOverflowBadly,
+    /// The offset is the next message's.
+    OffsetOverflowOne,
+    /// The offset lies before the oldest message's.
+    OffsetTooSmall,
+    /// There was never a message for the queue.
+    NoMatchedLogicQueue,
+    /// The queue never got a message that consumers may see.
+    NoMessageInQueue,
+}
+
+impl GetMessageStatus {
+    /// The name in `GetMessageStatus`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Found => "FOUND",
+            Self::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            Self::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            Self::OffsetFoundNull => "OFFSET_FOUND_NULL",
+            Self::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            Self::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            Self::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            Self::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            Self::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        }
+    }
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GetMessageResult {
+    /// How it ended.
+    pub status: GetMessageStatus,
+    /// The records, as they lie in the commit log.
+    pub messages: Vec<Bytes>,
+    /// The bytes of all records.
+    pub bytes: usize,
+    /// Where to read next.
+    pub next_begin_offset: i64,
+    /// The smallest offset of the queue.
+    pub min_offset: i64,
+    /// The offset behind the newest message of the queue.
+    pub max_offset: i64,
+}
+
+impl MessageStore {
+    /// Reads messages of a queue from an offset on: at most `max_num` and `max_bytes`, within the
+    /// limits of the configuration, but at least one if there is any. `filter` is asked with the
+    /// code of each message's tag.
+    pub fn get_message(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_num: usize,
+        max_bytes: usize,
+        filter: &dyn Fn(i64) -> bool,
+    ) -> GetMessageResult {
+        use GetMessageStatus::{
+            NoMatchedLogicQueue, NoMessageInQueue, OffsetOverflowBadly, OffsetOverflowOne,
+            OffsetTooSmall,
+        };
+        let queue = self.inner.queues.get(topic, queue_id);
+        let (min, max) = match &queue {
+            Some(queue) => (queue.min_offset(), queue.max_offset()),
+            None => (0, 0),
+        };
+        let empty = |status, next| GetMessageResult {
+            status,
+            messages: Vec::new(),
+            bytes: 0,
+            next_begin_offset: next,
+            min_offset: min,
+            max_offset: max,
+        };
+        match queue {
+            None => empty(NoMatchedLogicQueue, 0),
+            Some(_) if max == 0 => empty(NoMessageInQueue, 0),
+            Some(_) if offset < min => empty(OffsetTooSmall, min),
+            Some(_) if offset == max => empty(OffsetOverflowOne, offset),
+            Some(_) if offset > max => empty(OffsetOverflowBadly, max),
+            Some(queue) => {
+                let max_num = max_num.min(self.inner.config.max_transfer_count);
+                let max_bytes = max_bytes.min(self.inner.config.max_transfer_bytes);
+                let mut scan = Scan {
+                    result: empty(GetMessageStatus::OffsetFoundNull, queue.next_file(offset)),
+                    max_num,
+                    max_bytes,
+                };
+                self.scan(&queue, offset, filter, &mut scan);
+                scan.result
+            }
+        }
+    }
+
+    fn scan(
+        &self,
+        queue: &ConsumeQueue,
+        offset: i64,
+        filter: &dyn Fn(i64) -> bool,
+        scan: &mut Scan,
+    ) {
+        // A small first chunk: most pulls find everything within it.
+        let mut chunk = [CqUnit::NONE; 32];
+        let mut next = offset;
+        let mut looked_at = 0;
+        while looked_at < SCAN_MAX {
+            let count = queue.read(next, &mut chunk);
+            for unit in &chunk[..count] {
+                if unit.is_hole() {
+                    scan.miss(GetMessageStatus::MessageWasRemoving);
+                } else if scan.is_full(unit) {
+                    return;
+                } else if !filter(unit.tags_code) {
+                    scan.miss(GetMessageStatus::NoMatchedMessage);
+                } else if let Some(record) = self.record_of(unit) {
+                    scan.hit(record);
+                } else {
+                    scan.miss(GetMessageStatus::MessageWasRemoving);
+                }
+                next += 1;
+                looked_at += 1;
+                scan.result.next_begin_offset = next;
+            }
+            // One call stays within one file of the queue, as in Java.
+            if count < chunk.len() {
+                return;
+            }
+        }
+    }
+
+    fn record_of(&self, unit: &CqUnit) -> Option<Bytes> {
+        let offset = u64::try_from(unit.offset).ok()?;
+        let size = u64::try_from(unit.size).ok()?;
+        self.inner.log.record(offset, size)
+    }
+}
+
+struct Scan {
+    result: GetMessageResult,
+    max_num: usize,
+    max_bytes: usize,
+}
+
+impl Scan {
+    /// Whether the next record is one too many. The first always fits.
+    fn is_full(&self, unit: &CqUnit) -> bool {
+        let found = self.result.messages.len();
+        found > 0
+            && (found >= self.max_num
+                || self.result.bytes + unit.size.max(0) as usize > self.max_bytes)
+    }
+
+    fn hit(&mut self, record: Bytes) {
+        self.result.status = GetMessageStatus::Found;
+        self.result.bytes += record.len();
+        self.result.messages.push(record);
+    }
+
+    fn miss(&mut self, status: GetMessageStatus) {
+        if self.result.messages.is_empty() {
+            self.result.status = status;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Opening a store, and closing it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+
+use hotfire_env::Env;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+
+use crate::checkpoint::CheckpointFile;
+use crate::config::FlushDiskType;
+use crate::flush;
+use crate::mapped_files::MappedFiles;
+use crate::queues::Queues;
+use crate::recovery::{self, Recovery};
+use crate::state::{NotWriteable, State};
+use crate::store::{Inner, MessageStore, Services};
+use crate::{StoreConfig, StoreError, StoreObserver};
+
+/// The file whose presence says that the store is open, or was not closed.
+const ABORT: &str = "abort";
+
+impl MessageStore {
+    /// Opens a store, or creates it: recovers what an earlier life has left and starts to flush and
+    /// clean in the background.
+    ///
+    /// # Errors
+    /// Another process has it open; its files do not fit the configuration; the disk refuses.
+    pub async fn open(env: &Env, config: StoreConfig) -> Result<Self, StoreError> {
+        Self::open_observed(env, config, None).await
+    }
+
+    /// [`MessageStore::open`] with an observer, which sees the recovery too.
+    ///
+    /// # Errors
+    /// As [`MessageStore::open`].
+    pub async fn open_observed(
+        env: &Env,
+        config: StoreConfig,
+        observer: Option<Arc<dyn StoreObserver>>,
+    ) -> Result<Self, StoreError> {
+        config.check()?;
+        let disk = env.disk();
+        let lock_path = config.path("lock");
+        let lock = disk.lock(&lock_path).map_err(|source| {
+            if source.kind() == std::io::ErrorKind::WouldBlock {
+                StoreError::Locked {
+                    path: lock_path.clone(),
+                }
+            } else {
+                StoreError::io("lock", &*lock_path)(source)
+            }
+        })?;
+        let abort = config.path(ABORT);
+        let crashed = disk
+            .exists(&abort)
+            .map_err(StoreError::io("look for", &*abort))?;
+
+        let checkpoint_path = config.path("checkpoint");
+        let (checkpoint_file, checkpoint) = CheckpointFile::open(&**disk, &checkpoint_path)
+            .map_err(StoreError::io("open", checkpoint_path))?;
+        let log_dir = config.path("commitlog");
+        let (files, strays) =
+            MappedFiles::load(disk.clone(), log_dir, config.commit_log_file_size)?;
+        recovery::handle_strays(&**disk, &config, &strays, crashed)?;
+        let queues = Queues::load(
+            disk.clone(),
+            config.path("consumequeue"),
+            config.consume_queue_file_size(),
+        )?;
+        let recovered = Recovery {
+            config: &config,
+            crashed,
+            checkpoint,
+            queues: &queues,
+        }
+        .run(files)
+        .await?;
+
+        if let Some(observer) = &observer {
+            observer.recovered(recovered.log.end() as i64, recovered.truncated_bytes);
+            for queue in queues.all() {
+                observer.queue_recovered(&queue.topic, queue.queue_id, queue.max_offset());
+            }
+        }
+        let tail = recovered.log.tail(recovered.progress.store_timestamp);
+        let (stop, _) = watch::channel(false);
+        let inner = Arc::new(Inner {
+            env: env.clone(),
+            log: recovered.log,
+            queues,
+            state: State::default(),
+            observer,
+            tail: Mutex::new(tail),
+            locked_since: AtomicI64::new(0),
+            progress: Mutex::new(recovered.progress),
+            listener: RwLock::new(None),
+            buffers: Mutex::default(),
+            group: Mutex::default(),
+            flush_wanted: Notify::new(),
+            checkpoint: Mutex::new(checkpoint),
+            checkpoint_file,
+            built_flush_failed: AtomicBool::new(false),
+            services: Mutex::new(Services {
+                lock: Some(lock),
+                tasks: Vec::new(),
+            }),
+            stop,
+            config,
+        });
+        inner.make_durable(&abort).await?;
+        inner.start();
+        Ok(Self { inner })
+    }
+
+    /// Ends the store as the death of its process would: nothing more is flushed, and the next start
+    /// recovers. For tests and simulations, where the process goes on.
+    pub fn kill(&self) {
+        self.inner.state.set(NotWriteable::ShutDown, true);
+        let mut services = self.inner.services.lock();
+        services.lock = None;
+        for task in services.tasks.drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Takes no more messages, makes everything durable and closes the store. Reading goes on
+    /// working.
+    ///
+    /// # Errors
+    /// Something could not be made durable: the store is left as by a crash, and recovered when it
+    /// is opened next.
+    pub async fn shutdown(&self) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        if !inner.state.set(NotWriteable::ShutDown, true) {
+            return Ok(());
+        }
+        inner.stop.send_replace(true);
+        let (lock, tasks) = {
+            let mut services = inner.services.lock();
+            (services.lock.take(), std::mem::take(&mut services.tasks))
+        };
+        for task in tasks {
+            task.join().await;
+        }
+        let closed = inner.close().await;
+        drop(lock);
+        closed
+    }
+}
+
+impl Inner {
+    /// Marks the store as open and makes what recovery has done durable, so that it cannot be undone
+    /// by a power loss once new messages stand on it.
+    async fn make_durable(&self, abort: &str) -> Result<(), StoreError> {
+        let disk = self.env.disk();
+        let root = &self.config.store_path_root_dir;
+        disk.write(abort, self.env.process_id().to_string().as_bytes())
+            .map_err(StoreError::io("write", abort))?;
+        for dir in [root.as_str(), ""] {
+            disk.sync_dir(dir)
+                .await
+                .map_err(StoreError::io("sync", dir))?;
+        }
+        self.flush_log()
+            .await
+            .map_err(StoreError::io("flush", "commitlog"))?;
+        self.flush_built(0)
+            .await
+            .map_err(StoreError::io("flush", "consumequeue"))
+    }
+
+    fn start(self: &Arc<Self>) {
+        let stop = || self.stop.subscribe();
+        let env = &self.env;
+        let flush = match self.config.flush_disk_type {
+            FlushDiskType::Sync => {
+                env.spawn("store-flush", flush::flush_on_demand(self.clone(), stop()))
+            }
+            FlushDiskType::Async => env.spawn(
+                "store-flush",
+                flush::flush_in_background(self.clone(), stop()),
+            ),
+        };
+        let built = env.spawn(
+            "store-flush-queues",
+            flush::flush_built_in_background(self.clone(), stop()),
+        );
+        self.services.lock().tasks = vec![flush, built];
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let io = |what| StoreError::io("flush", what);
+        self.flush_log().await.map_err(io("commitlog"))?;
+        self.flush_built(0).await.map_err(io("consumequeue"))?;
+        let behind = self.log.end() > self.progress.lock().position;
+        if behind || self.state.has(NotWriteable::DispatchFailed) {
+            tracing::warn!("closing with undispatched messages: the next start recovers them");
+            return Ok(());
+        }
+        let disk = self.env.disk();
+        let abort = self.config.path(ABORT);
+        disk.remove(&abort)
+            .map_err(StoreError::io("remove", &*abort))?;
+        let root = &self.config.store_path_root_dir;
+        disk.sync_dir(root)
+            .await
+            .map_err(StoreError::io("sync", root))
+    }
+}
