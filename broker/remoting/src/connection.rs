@@ -268,7 +268,8 @@ impl Driver {
         let limit = self.channel.shared().limits.requests_in;
         let handled = match &self.handler {
             None => {
-                let remark = format!("request type {} not supported", request.code);
+                // With the space in front, as Java has it.
+                let remark = format!(" request type {} not supported", request.code);
                 let code = ResponseCode::REQUEST_CODE_NOT_SUPPORTED;
                 Handled::Reply(request.response_error(code, remark))
             }
