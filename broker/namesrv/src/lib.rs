@@ -1,13 +1,13 @@
 //! The name server: which brokers there are, and which queues of which topics they have.
 //!
-//! Brokers register with every name server and repeat it every 30 seconds; clients ask for the route
-//! of a topic. Name servers keep all of that in memory and know nothing of each other. Only the key
-//! and value configuration is on disk.
+//! Brokers register with every name server and repeat it every 30 seconds; clients ask for the
+//! route of a topic. Name servers keep all of that in memory and know nothing of each other. Only
+//! the key and value configuration is on disk.
 //!
 //! The behaviour is that of Apache RocketMQ 4.9.8 (`RouteInfoManager`, `DefaultRequestProcessor`,
 //! `KVConfigManager`); fields that only 5.x sends are accepted and ignored. Where it departs from
-//! 4.9.8, the item in question says so. Left out: the cluster-test mode that forwards unknown topics
-//! to a product environment, and zones, acting masters and static topics of 5.x.
+//! 4.9.8, the item in question says so. Left out: the cluster-test mode that forwards unknown
+//! topics to a product environment, and zones, acting masters and static topics of 5.x.
 //!
 //! - [`RouteInfoManager`] decides; it is a plain struct that is given the time and what happened.
 //! - [`KvConfigManager`] holds the key and value configuration.

@@ -194,8 +194,8 @@ impl RouteInfoManager {
             .is_none_or(|live| live.data_version != *version)
     }
 
-    /// Whether a broker has to register again, given the version of its topics, and the version that
-    /// is known. Counts as a sign of life.
+    /// Whether a broker has to register again, given the version of its topics, and the version
+    /// that is known. Counts as a sign of life.
     pub fn query_data_version(
         &mut self,
         now_ms: i64,
@@ -217,8 +217,8 @@ impl RouteInfoManager {
 
     /// Takes an unregistration that came over a connection. False if it was ignored, since the
     /// broker has registered over another connection that is still open: what arrives here was sent
-    /// by an earlier life of it. (4.9.8 executes it, and a healthy broker is gone until it registers
-    /// again.)
+    /// by an earlier life of it. (4.9.8 executes it, and a healthy broker is gone until it
+    /// registers again.)
     pub fn unregister(&mut self, broker_addr: &str, connection: ConnectionId) -> bool {
         let stale = self
             .broker_live_table

@@ -214,8 +214,8 @@ impl Driver {
         Ok(true)
     }
 
-    /// While draining, requests are no longer taken, but responses still are, and the peer's leaving
-    /// is still noticed.
+    /// While draining, requests are no longer taken, but responses still are, and the peer's
+    /// leaving is still noticed.
     fn receive_responses(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, End> {
         let more = self.fill(cx, now)?;
         while let Some(command) = self.next_frame()? {
@@ -424,7 +424,8 @@ impl Driver {
         }
     }
 
-    /// Does what time asks for, and sees to it that the timer wakes the task for the next such thing.
+    /// Does what time asks for, and sees to it that the timer wakes the task for the next such
+    /// thing.
     ///
     /// The timer is moved only forwards in a hurry: one that fires too early costs a turn, while
     /// moving it with every request would cost more.
