@@ -1,1 +1,81 @@
 //! Producer and consumers.
+//!
+//! - [`Producer`] sends messages: with retries on other brokers, to chosen queues, in batches, one-way.
+//! - [`PushConsumer`] calls a listener for every message of the queues that its group's rebalancing
+//!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
+//! - [`Admin`] pulls, queries and sets offsets, and looks messages up, one call at a time.
+//!
+//! Timing and defaults are those of the Java client 4.9.8. Each producer, consumer and admin client
+//! is an instance of its own, with its own connections, routes and client id (`MQClientInstance`),
+//! as it is in Java since instance names default to `pid#nanoseconds`.
+//!
+//! Decisions are made by plain structs that know neither network nor tasks: [`PublishInfo`] and
+//! [`FaultStrategy`] choose queues, [`process_queue::ProcessQueue`] knows what may be committed,
+//! [`AllocateStrategy`] shares queues, and so on. The rest moves bytes and waits.
+//!
+//! Invariants:
+//!
+//! - an offset is committed only if every message below it is consumed, sent back, or filtered out;
+//! - an offset that could not be queried is never replaced by a guess: the queue waits for the next
+//!   rebalancing;
+//! - an orderly listener is called for a queue only while its lock is held, and never by two at once;
+//! - nothing is started for a queue that was given up, and what is still running for it changes no
+//!   offset.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use hotfire_client::{ConsumeConcurrentlyStatus, Delivery, Producer, PushConsumer};
+//! use hotfire_protocol::Message;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let env = hotfire_env::real::env("data", None);
+//!
+//! let producer = Producer::builder(&env).namesrv(["127.0.0.1:9876"]).group("shop").start().await?;
+//! let sent = producer.send(Message::new("orders", "one espresso").with_tag("drinks")).await?;
+//! println!("stored at {} offset {}", sent.queue, sent.queue_offset);
+//!
+//! let consumer = PushConsumer::builder(&env)
+//!     .namesrv(["127.0.0.1:9876"])
+//!     .group("bar")
+//!     .subscribe("orders", "drinks || snacks")
+//!     .concurrent(|messages: Delivery| async move {
+//!         for message in messages.iter() {
+//!             println!("{}: {} bytes", message.msg_id(), message.message.body.len());
+//!         }
+//!         ConsumeConcurrentlyStatus::Success
+//!     })
+//!     .start()
+//!     .await?;
+//!
+//! consumer.shutdown().await;
+//! producer.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod admin;
+mod config;
+mod consumer;
+mod error;
+mod instance;
+mod producer;
+
+pub use admin::{Admin, AdminBuilder, PullResult, PullStatus};
+pub use config::ClientConfig;
+pub use consumer::allocate::{AllocateAveragely, AllocateAveragelyByCircle, AllocateStrategy};
+pub use consumer::hook::ConsumerHook;
+pub use consumer::listener::{
+    ConcurrentListener, ConsumeConcurrentlyStatus, ConsumeOrderlyStatus, Delivery, OrderlyListener,
+};
+pub use consumer::{
+    ConsumeFrom, MessageModel, PushConsumer, PushConsumerBuilder, offsets, process_queue,
+    rebalance, retry,
+};
+pub use error::{ClientError, SendError};
+pub use instance::{names, route};
+pub use producer::fault::FaultStrategy;
+pub use producer::publish::PublishInfo;
+pub use producer::result::{SendResult, SendStatus};
+pub use producer::selector::{QueueSelector, SelectByHash};
+pub use producer::{Producer, ProducerBuilder};

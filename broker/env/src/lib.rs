@@ -27,6 +27,7 @@ mod spawner;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use clock::Clock;
 pub use defect::{Defect, Defects};
@@ -43,6 +44,7 @@ pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
 #[derive(Clone)]
 pub struct Env {
     seams: Arc<Seams>,
+    serial: Arc<AtomicU64>,
 }
 
 /// The parts of an [`Env`].
@@ -68,6 +70,7 @@ impl Env {
     pub fn new(seams: Seams) -> Self {
         Self {
             seams: Arc::new(seams),
+            serial: Arc::default(),
         }
     }
 
@@ -100,6 +103,12 @@ impl Env {
     /// The process id that goes into client ids and message ids.
     pub fn process_id(&self) -> u32 {
         self.seams.process_id
+    }
+
+    /// A number that this process has not been given before: 0, 1, 2 and so on. It tells apart what
+    /// one process makes several of.
+    pub fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Starts a task. It runs until it ends, [`TaskHandle::abort`] is called or the process dies;
