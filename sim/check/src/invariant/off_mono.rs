@@ -1,0 +1,271 @@
+//! INV-OFFMONO: a group's offset at the broker does not go back.
+
+use crate::facts::{Facts, NONE, OffsetLine, Session, Set};
+use crate::history::{Event, FaultKind, GroupId, How, QueueRef, SimTime};
+
+use super::{Findings, Invariant};
+
+pub(super) static INVARIANT: Invariant = Invariant {
+    statement: "The offset that a broker keeps for a group and a queue never goes back unasked.",
+    explanation: "\
+A group's progress on a queue only grows. An offset that goes back makes the next owner of the
+queue consume again what was done with.
+
+Judged by: successive changes of a broker's offset table. A lower value than before needs a
+reason.
+
+Promised by Apache RocketMQ: while one member owns the queue. The broker itself overwrites
+blindly (ConsumerOffsetManager logs a lower offset and takes it).
+
+Legal, and counted: an administrator's reset; a broker that was killed and forgot up to 5 s of
+commits, or lost power and forgot more; the correction of an illegal position; and, while a queue
+changes hands, the commit of a former or a second owner, if it covers what that member has
+consumed. A commit below what its member has ever pulled is a violation at any time.",
+    check,
+};
+
+/// How long after a queue changed hands commits of both owners may be under way, in microseconds.
+const HANDOVER_US: u64 = 60_000_000;
+
+fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    let owners = Owners::of(facts);
+    for line in &facts.offsets.lines {
+        if facts.group(line.group).broadcasting {
+            continue;
+        }
+        for pair in line.sets.windows(2) {
+            let [before, after] = pair else { continue };
+            findings.exercise();
+            if after.offset >= before.offset || after.reset || before.reset {
+                continue;
+            }
+            let evidence = || {
+                let (group, queue) =
+                    (facts.names().group_name(line.group), facts.queue_name(line.queue));
+                let summary = format!(
+                    "the offset of {group} on {queue} went back from {} to {}",
+                    before.offset, after.offset
+                );
+                let commit = owners.commit(facts, line, after).map_or(NONE, |commit| commit.record);
+                facts.evidence(summary, NONE, after.at, &[before.record, commit, after.record])
+            };
+            match reason(facts, &owners, line, before, after) {
+                Some(reason) => findings.legal(reason, evidence),
+                None => findings.violation(evidence),
+            }
+        }
+    }
+}
+
+/// Sessions and commits by group and queue.
+struct Owners {
+    sessions: rustc_hash::FxHashMap<(GroupId, QueueRef), Vec<u32>>,
+}
+
+/// A commit that a member sent.
+struct Commit {
+    session: u32,
+    record: u32,
+    /// The highest offset that the member had committed before in the session.
+    highest: i64,
+}
+
+impl Owners {
+    fn of(facts: &Facts<'_>) -> Self {
+        let mut sessions = rustc_hash::FxHashMap::default();
+        for (id, session) in (0u32..).zip(&facts.sessions) {
+            let list: &mut Vec<u32> = sessions.entry((session.group, session.queue)).or_default();
+            list.push(id);
+        }
+        Self { sessions }
+    }
+
+    fn sessions<'a>(
+        &'a self,
+        facts: &'a Facts<'_>,
+        line: &OffsetLine,
+    ) -> impl Iterator<Item = (u32, &'a Session)> + 'a {
+        let list = self.sessions.get(&(line.group, line.queue)).map_or(&[][..], Vec::as_slice);
+        list.iter().filter_map(|&id| facts.sessions.get(id as usize).map(|session| (id, session)))
+    }
+
+    /// The last commit of this offset before the broker took it.
+    fn commit(&self, facts: &Facts<'_>, line: &OffsetLine, set: &Set) -> Option<Commit> {
+        let earliest = SimTime(set.at.0.saturating_sub(HANDOVER_US));
+        let mut found: Option<Commit> = None;
+        for (session, _) in self.sessions(facts, line) {
+            let mut highest = i64::MIN;
+            for &record in facts.session_records.of(session) {
+                let Some(r) = facts.record(record).filter(|r| r.at <= set.at) else { break };
+                let Event::Committed { offset, .. } = r.event else { continue };
+                let newer = found.as_ref().is_none_or(|found| found.record < record);
+                if offset == set.offset && r.at >= earliest && newer {
+                    found = Some(Commit { session, record, highest });
+                }
+                highest = highest.max(offset);
+            }
+        }
+        found
+    }
+
+    /// Whether the queue changed hands between two times.
+    fn handover(&self, facts: &Facts<'_>, line: &OffsetLine, from: SimTime, to: SimTime) -> bool {
+        let within = |at: SimTime| at >= from && at <= to;
+        self.sessions(facts, line).any(|(_, s)| within(s.opened) || within(s.closed))
+    }
+}
+
+fn reason(
+    facts: &Facts<'_>,
+    owners: &Owners,
+    line: &OffsetLine,
+    before: &Set,
+    after: &Set,
+) -> Option<&'static str> {
+    if facts.broker_down(line.queue, &[How::PowerLoss], before.at, after.at) {
+        return Some("the broker lost power and forgot commits");
+    }
+    let survivors = facts.broker_outages(line.queue).iter();
+    let survivors = survivors.filter(|o| o.down >= before.at && o.down <= after.at);
+    let mut survivors = survivors.map(|outage| line.survivor(outage, facts.persist_us()));
+    if survivors.any(|survivor| survivor.is_none_or(|survivor| survivor <= after.offset)) {
+        return Some("the broker went down and forgot the last seconds of commits");
+    }
+    let window = SimTime(before.at.0.saturating_sub(HANDOVER_US));
+    let commit = owners.commit(facts, line, after);
+    let network = [FaultKind::Flash, FaultKind::Partition, FaultKind::Latency, FaultKind::Loss];
+    let handover = owners.handover(facts, line, window, after.at);
+    let Some(commit) = commit else {
+        // Nobody is known to have sent it: members' commits may be recorded in part only.
+        return handover.then_some("a commit of a former owner of the queue");
+    };
+    let session = facts.sessions.get(commit.session as usize)?;
+    if corrected(facts, commit.session, after.offset) {
+        return Some("the correction of an illegal position");
+    }
+    if handover && covers(facts, line, session, commit.highest, after.offset) {
+        return Some("a commit of a former or second owner of the queue");
+    }
+    let overtaken = commit.highest > after.offset
+        && facts.record(commit.record).is_some_and(|r| facts.trouble.any_fault(&network, r.at, after.at));
+    overtaken.then_some("a commit that a later one overtook during a network fault")
+}
+
+/// Whether a lower commit may be honest: it covers what the member consumed from an honest start.
+fn covers(
+    facts: &Facts<'_>,
+    line: &OffsetLine,
+    session: &Session,
+    highest: i64,
+    offset: i64,
+) -> bool {
+    let Some(start) = session.first_from else { return false };
+    let asked = SimTime(session.opened.0.saturating_sub(crate::facts::QUERY_US));
+    let window = (asked, session.first_pull);
+    let floor = line.floor(window, facts.broker_outages(line.queue), facts.persist_us());
+    let honest_start = floor.is_none_or(|floor| start >= floor);
+    honest_start && offset >= start && offset >= highest
+}
+
+fn corrected(facts: &Facts<'_>, session: u32, offset: i64) -> bool {
+    facts.session_records.of(session).iter().any(|&at| {
+        let event = facts.record(at).map(|record| record.event);
+        matches!(event, Some(Event::Corrected { to, .. }) if to <= offset)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::history::How;
+    use crate::invariant::InvariantId::OffMono;
+    use crate::report::Status;
+    use crate::story::Story;
+
+    /// `m1` has owned the queue for long, consumed 100 messages and committed them.
+    fn at_100() -> Story {
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).assign("m1", "t#0").pull("m1", "t#0", 0, 100);
+        s.at(50.0).commit("m1", "t#0", 50).at(100.0).commit("m1", "t#0", 100);
+        s
+    }
+
+    #[test]
+    fn an_offset_that_grows_is_right() {
+        at_100().check(OffMono).holds(1);
+    }
+
+    #[test]
+    fn an_offset_that_its_only_owner_sets_back_is_wrong() {
+        let mut s = at_100();
+        s.at(150.0).commit("m1", "t#0", 60);
+        let report = s.check(OffMono).violated(1);
+        insta::assert_snapshot!(report.evidence[0].summary, @"the offset of g on t@b#0 went back from 100 to 60");
+    }
+
+    #[test]
+    fn a_new_owner_that_commits_zero_is_wrong() {
+        let mut s = at_100();
+        s.at(150.0).revoke("m1", "t#0").at(151.0).assign("m2", "t#0");
+        s.commit("m2", "t#0", 0).pull("m2", "t#0", 100, 0);
+        s.check(OffMono).violated(1);
+    }
+
+    #[test]
+    fn a_new_owner_that_starts_from_zero_and_commits_that_is_wrong() {
+        let mut s = at_100();
+        s.at(150.0).revoke("m1", "t#0").at(151.0).assign("m2", "t#0");
+        s.pull("m2", "t#0", 0, 10).commit("m2", "t#0", 0);
+        s.check(OffMono).violated(1);
+    }
+
+    #[test]
+    fn a_new_owner_that_asked_before_the_last_commit_of_the_former_is_legal() {
+        let mut s = at_100();
+        s.at(150.0).assign("m2", "t#0").pull("m2", "t#0", 100, 20);
+        s.commit("m1", "t#0", 120).revoke("m1", "t#0").at(152.0).commit("m2", "t#0", 110);
+        assert_eq!(s.check(OffMono).holds(3).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_late_commit_of_the_former_owner_is_legal() {
+        let mut s = at_100();
+        s.at(150.0).revoke("m1", "t#0").assign("m2", "t#0").pull("m2", "t#0", 100, 20);
+        s.commit("m2", "t#0", 110).commit("m1", "t#0", 100);
+        s.check(OffMono).holds(3);
+    }
+
+    #[test]
+    fn a_killed_broker_may_forget_the_last_seconds() {
+        let mut s = at_100();
+        s.at(102.0).down("b-0", How::Kill).at(105.0).up("b-0").commit("m1", "t#0", 60);
+        s.check(OffMono).holds(2);
+    }
+
+    #[test]
+    fn a_killed_broker_may_not_forget_more() {
+        let mut s = at_100();
+        s.at(150.0).down("b-0", How::Kill).at(155.0).up("b-0").commit("m1", "t#0", 60);
+        s.check(OffMono).violated(1);
+    }
+
+    #[test]
+    fn a_reset_sets_the_offset_anywhere() {
+        let mut s = at_100();
+        s.at(150.0).reset("t#0", 10).at(170.0).commit("m1", "t#0", 12);
+        s.check(OffMono).holds(3);
+    }
+
+    #[test]
+    fn the_correction_of_an_illegal_position_is_legal() {
+        let mut s = at_100();
+        s.at(150.0).correct("m1", "t#0", 100, 90).commit("m1", "t#0", 90);
+        s.check(OffMono).holds(2);
+    }
+
+    #[test]
+    fn one_commit_proves_nothing() {
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).commit("m1", "t#0", 5);
+        s.check(OffMono).status(Status::NotExercised);
+    }
+}

@@ -1,0 +1,268 @@
+//! INV-UNSEEN: in the end everything acknowledged was delivered.
+
+use rustc_hash::FxHashMap;
+
+use crate::facts::{Audience, Delivery, End, Facts, NONE, Op};
+use crate::history::{GroupId, NodeId, Outcome, QueueRef, SimTime};
+
+use super::{Findings, Invariant};
+
+pub(super) static INVARIANT: Invariant = Invariant {
+    statement: "After the drain every subscribed group was handed every acknowledged message.",
+    explanation: "\
+This is the promise that something good happens in the end: once everything is healed and
+consumers had time to catch up, nothing that was acknowledged is left behind, whether on a queue
+that nobody owns or with a member that died.
+
+Judged by: every acknowledged value that is still in a log, and every group that subscribes to
+its topic (every member, for a broadcasting group): it must have been handed to a listener that
+did not die with it. If the drain phase ended because its budget was used up and messages were
+still arriving, the answer is unknown; if nothing had arrived for a while (`stuck_after_ms`), the
+system is stuck: violated.
+
+Promised by Apache RocketMQ: under process crashes, network faults and client crashes, and with
+SYNC_FLUSH power loss, if members live long enough afterwards.
+
+Legal: messages that a power loss took (see INV-LOSS), messages below the offset at which a group
+first started, messages that a filter may have left out, and for a broadcasting member messages
+of a time at which it was not online.",
+    check,
+};
+
+fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    let Some((done, drained)) = facts.done else {
+        if facts.ops.iter().any(|op| op.end == End::Ok) {
+            findings.unknown("the history has no end of a drain phase".to_owned());
+        }
+        return;
+    };
+    let audiences = Audiences::of(facts);
+    let mut progress = facts.drain.unwrap_or_default();
+    let mut unseen = Vec::new();
+    for (message, _) in (0u32..).zip(&facts.messages) {
+        let Some(op) = facts.ok_op(message) else { continue };
+        if facts.fate(message).is_gone() {
+            continue;
+        }
+        for audience in audiences.of_topic(op) {
+            let list = facts.delivered_to(message, audience);
+            if let Some(first) = facts.each(list).next() {
+                progress = progress.max(first.at);
+            }
+            if facts.each(list).any(|delivery| !is_abandoned(facts, delivery)) {
+                findings.exercise();
+            } else if audiences.must_see(facts, audience, op) {
+                findings.exercise();
+                unseen.push((message, audience));
+            }
+        }
+    }
+    let idle = done.since(progress);
+    if !drained && idle <= facts.contract.stuck_after_ms * 1000 && !unseen.is_empty() {
+        let left = unseen.len();
+        findings.unknown(format!("the drain budget ended with {left} deliveries on their way"));
+        return;
+    }
+    for (message, audience) in unseen {
+        report(facts, findings, message, audience, done);
+    }
+}
+
+/// Whether a listener call died with its member.
+fn is_abandoned(facts: &Facts<'_>, delivery: &Delivery) -> bool {
+    match delivery.outcome {
+        Some(outcome) => outcome == Outcome::Lost,
+        None => facts.trouble.outages.iter().any(|o| o.node == delivery.node && o.down >= delivery.at),
+    }
+}
+
+/// Who must see the messages of each topic.
+struct Audiences {
+    by_topic: Vec<Vec<u32>>,
+    /// The offset at which a group first started to read a queue.
+    starts: FxHashMap<(GroupId, QueueRef), i64>,
+    /// When a member of a broadcasting group went online for good.
+    online: FxHashMap<NodeId, SimTime>,
+}
+
+impl Audiences {
+    fn of(facts: &Facts<'_>) -> Self {
+        let mut by_topic: Vec<Vec<u32>> = Vec::new();
+        by_topic.resize_with(facts.topics.len(), Vec::new);
+        for (id, audience) in (0u32..).zip(&facts.audiences) {
+            let group = facts.group(audience.group);
+            // A broadcasting group as a whole is no audience, its members are.
+            if group.filtered || group.broadcasting != audience.member.is_some() {
+                continue;
+            }
+            for topic in &group.topics {
+                if let Some(list) = by_topic.get_mut(topic.index()) {
+                    list.push(id);
+                }
+            }
+        }
+        let mut starts = FxHashMap::default();
+        let mut online = FxHashMap::default();
+        for session in &facts.sessions {
+            online.entry(session.node).or_insert(session.opened);
+            if let Some(from) = session.first_from {
+                let key = (session.group, session.queue);
+                let start = starts.entry(key).or_insert(from);
+                *start = from.min(*start);
+            }
+        }
+        for outage in &facts.trouble.outages {
+            online.insert(outage.node, outage.up);
+        }
+        Self { by_topic, starts, online }
+    }
+
+    fn of_topic(&self, op: &Op) -> impl Iterator<Item = u32> + '_ {
+        self.by_topic.get(op.topic.index()).into_iter().flatten().copied()
+    }
+
+    /// Whether the audience was there for the message.
+    fn must_see(&self, facts: &Facts<'_>, audience: u32, op: &Op) -> bool {
+        let Some(&Audience { group, member }) = facts.audiences.get(audience as usize) else {
+            return false;
+        };
+        if let Some(member) = member {
+            let online = self.online.get(&member).copied().unwrap_or(SimTime(u64::MAX));
+            return online <= op.invoked;
+        }
+        // A delayed message's offset is that of another topic.
+        let start = self.starts.get(&(group, op.queue)).copied().unwrap_or(0);
+        op.delay_level > 0 || op.offset >= start
+    }
+}
+
+fn report(facts: &Facts<'_>, findings: &mut Findings, message: u32, audience: u32, done: SimTime) {
+    findings.violation(|| {
+        let mut records = Vec::new();
+        if let Some(op) = facts.ok_op(message) {
+            records.extend([op.record, op.end_record]);
+        }
+        let list = facts.delivered_to(message, audience);
+        let last = facts.each(list).last();
+        records.push(last.map_or(NONE, |delivery| delivery.record));
+        records.push(last.map_or(NONE, |delivery| delivery.finish_record));
+        let name = facts.message_name(message);
+        let who = facts.audiences.get(audience as usize).map_or_else(String::new, |audience| {
+            let group = facts.names().group_name(audience.group);
+            match audience.member {
+                Some(member) => format!("{} of {group}", facts.names().node_name(member)),
+                None => group.to_owned(),
+            }
+        });
+        let summary = match last {
+            None => format!("{who} was never handed {name}"),
+            Some(_) => format!("{who} was handed {name} only by members that died with it"),
+        };
+        facts.evidence(summary, message, done, &records)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::contract::{Contract, Flush, GroupContract};
+    use crate::history::{How, Outcome};
+    use crate::invariant::InvariantId::Unseen;
+    use crate::report::Status;
+    use crate::story::Story;
+
+    fn sent_two() -> Story {
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).send(7, "t#0", 0).send(8, "t#0", 1);
+        s.assign("m1", "t#0").pull("m1", "t#0", 0, 2).consume("m1", "t#0", 0, 7);
+        s
+    }
+
+    #[test]
+    fn everything_was_seen() {
+        let mut s = sent_two();
+        s.consume("m1", "t#0", 1, 8).drain().at(9.0).done(true);
+        s.check(Unseen).holds(2);
+    }
+
+    #[test]
+    fn something_was_left_behind() {
+        let mut s = sent_two();
+        s.drain().at(99.0).done(true);
+        let report = s.check(Unseen).violated(1);
+        insta::assert_snapshot!(report.evidence[0].summary, @"g was never handed message 8");
+    }
+
+    #[test]
+    fn a_budget_that_ends_while_messages_arrive_leaves_it_open() {
+        let mut s = sent_two();
+        s.at(50.0).drain().at(90.0).done(false);
+        let report = s.check(Unseen).status(Status::Unknown);
+        assert!(report.unknown.unwrap().contains("1 deliveries"));
+    }
+
+    #[test]
+    fn a_budget_that_ends_with_everything_seen_is_fine() {
+        let mut s = sent_two();
+        s.consume("m1", "t#0", 1, 8).drain().at(9.0).done(false);
+        s.check(Unseen).holds(2);
+    }
+
+    #[test]
+    fn a_system_in_which_nothing_arrives_any_more_is_stuck() {
+        let mut s = sent_two();
+        s.at(10.0).drain().at(120.0).done(false);
+        s.check(Unseen).violated(1);
+    }
+
+    #[test]
+    fn what_died_with_its_member_must_be_handed_out_again() {
+        let mut s = sent_two();
+        s.deliver("m1", "t#0", 1, 8).down("m1", How::Kill).finish("m1", 8, Outcome::Lost);
+        s.drain().at(99.0).done(true);
+        s.check(Unseen).violated(1);
+    }
+
+    #[test]
+    fn what_a_power_loss_took_legally_need_not_be_seen() {
+        let mut s = sent_two();
+        s.down("b-0", How::PowerLoss).at(5.0).up("b-0").recovered(100).at(99.0).done(true);
+        s.check(Unseen).holds(1);
+    }
+
+    #[test]
+    fn a_group_that_starts_at_the_end_need_not_see_what_was_before() {
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).send(7, "t#0", 0).send(8, "t#0", 1);
+        s.assign("m1", "t#0").pull("m1", "t#0", 1, 1).consume("m1", "t#0", 1, 8);
+        s.at(99.0).done(true);
+        s.check(Unseen).holds(1);
+    }
+
+    #[test]
+    fn a_broadcasting_member_need_not_see_what_was_sent_before_it_came() {
+        let group = GroupContract { broadcasting: true, ..GroupContract::concurrent("g", &["t"]) };
+        let contract =
+            Contract { groups: vec![group], flush: Flush::Sync, ..Contract::default() };
+        let mut s = Story::new(contract);
+        s.at(1.0).assign("m1", "t#0").pull("m1", "t#0", 0, 0).at(2.0).send(7, "t#0", 0);
+        s.at(3.0).assign("m2", "t#0").pull("m2", "t#0", 1, 0).send(8, "t#0", 1);
+        s.consume("m1", "t#0", 0, 7).consume("m1", "t#0", 1, 8).consume("m2", "t#0", 1, 8);
+        s.at(99.0).done(true);
+        s.check(Unseen).holds(3);
+    }
+
+    #[test]
+    fn every_group_must_see_it() {
+        let groups =
+            vec![GroupContract::concurrent("g", &["t"]), GroupContract::concurrent("h", &["t"])];
+        let mut s = Story::new(Contract { groups, ..Contract::default() });
+        s.at(1.0).send(7, "t#0", 0).consume("m1", "t#0", 0, 7).at(99.0);
+        s.join("h", "t").done(true);
+        s.check(Unseen).violated(1);
+    }
+
+    #[test]
+    fn without_an_end_of_the_drain_it_is_open() {
+        sent_two().check(Unseen).status(Status::Unknown);
+    }
+}
