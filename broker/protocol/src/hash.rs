@@ -2,7 +2,12 @@
 
 /// `java.lang.String.hashCode`: 31-polynomial over UTF-16 code units.
 pub fn java_string_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
+    java_string_hash_on(0, text)
+}
+
+/// The hash of a string that ends in `text` and whose part before has the hash `hash`.
+pub fn java_string_hash_on(hash: i32, text: &str) -> i32 {
+    text.encode_utf16().fold(hash, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
     })
 }

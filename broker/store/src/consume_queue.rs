@@ -461,9 +461,4 @@ impl ConsumeQueue {
     pub fn take_dirty_dirs(&self, dirs: &mut BTreeSet<String>) {
         self.files.take_dirty_dirs(dirs);
     }
-
-    /// Removes all files.
-    pub fn destroy(&self) -> io::Result<()> {
-        self.files.destroy()
-    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::commit_log::{CommitLog, Entry};
 use crate::consume_queue::{ConsumeQueue, CqUnit, Indexed};
+use crate::index::Index;
 use crate::queues::{Queues, is_topic};
 use crate::record_view::RecordView;
 
@@ -61,6 +62,7 @@ pub(crate) struct Progress {
 pub(crate) struct Dispatcher<'a> {
     pub log: &'a CommitLog,
     pub queues: &'a Queues,
+    pub index: Option<&'a Index>,
     pub delay_levels: &'a [i64],
     /// Recovery: units that are known are written once more.
     pub refresh: bool,
@@ -170,6 +172,9 @@ impl Dispatcher<'_> {
                 });
             }
         }
-        Ok(())
+        match self.index {
+            Some(index) => index.put(record),
+            None => Ok(()),
+        }
     }
 }

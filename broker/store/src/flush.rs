@@ -109,20 +109,29 @@ impl Inner {
         {
             tracing::error!(%error, "cannot flush a consume queue: the checkpoint stands still");
         }
-        if least_pages > 0 || self.built_flush_failed.load(Ordering::Acquire) {
-            return result;
+        let index_full = result?;
+        if least_pages > 0 {
+            return Ok(());
+        }
+        if self.built_flush_failed.load(Ordering::Acquire) {
+            return Err(io::Error::other(
+                "an earlier flush of a consume queue failed",
+            ));
         }
         let checkpoint = {
             let mut checkpoint = self.checkpoint.lock();
             if dispatched > 0 {
                 checkpoint.logics_msg_timestamp = dispatched;
             }
+            if let Some(full) = index_full {
+                checkpoint.index_msg_timestamp = full;
+            }
             *checkpoint
         };
         self.checkpoint_file.save(&checkpoint).await
     }
 
-    async fn flush_built_files(&self, least_pages: u64) -> io::Result<()> {
+    async fn flush_built_files(&self, least_pages: u64) -> io::Result<Option<i64>> {
         let mut dirs = BTreeSet::new();
         for queue in self.queues.all() {
             if let Some(range) = queue.dirty(least_pages) {
@@ -130,7 +139,12 @@ impl Inner {
                 queue.take_dirty_dirs(&mut dirs);
             }
         }
-        sync_dirs(&**self.env.disk(), &dirs).await
+        let index_full = match &self.index {
+            Some(index) if least_pages == 0 => index.flush(&mut dirs).await?,
+            _ => None,
+        };
+        sync_dirs(&**self.env.disk(), &dirs).await?;
+        Ok(index_full)
     }
 }
 

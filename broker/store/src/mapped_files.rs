@@ -124,6 +124,11 @@ impl MappedFiles {
         self.file_size
     }
 
+    /// The folder of the files.
+    pub fn dir(&self) -> &str {
+        &self.dir
+    }
+
     /// The first offset that there is a file for.
     pub fn start(&self) -> Option<u64> {
         self.files.read().front().map(|file| file.start)

@@ -9,13 +9,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::checkpoint::CheckpointFile;
 use crate::config::FlushDiskType;
-use crate::flush;
+use crate::index::Index;
 use crate::mapped_files::MappedFiles;
 use crate::queues::Queues;
 use crate::recovery::{self, Recovery};
 use crate::state::{NotWriteable, State};
 use crate::store::{Inner, MessageStore, Services};
 use crate::{StoreConfig, StoreError, StoreObserver};
+use crate::{cleaner, flush};
 
 /// The file whose presence says that the store is open, or was not closed.
 const ABORT: &str = "abort";
@@ -68,11 +69,21 @@ impl MessageStore {
             config.path("consumequeue"),
             config.consume_queue_file_size(),
         )?;
+        let mut index_from = None;
+        let mut index = None;
+        if config.message_index_enable {
+            let safe_until = crashed.then_some(checkpoint.index_msg_timestamp);
+            let (loaded, from) =
+                Index::load(disk.clone(), env.clock().clone(), &config, safe_until)?;
+            (index, index_from) = (Some(loaded), from);
+        }
         let recovered = Recovery {
             config: &config,
             crashed,
             checkpoint,
             queues: &queues,
+            index: index.as_ref(),
+            index_from,
         }
         .run(files)
         .await?;
@@ -89,6 +100,7 @@ impl MessageStore {
             env: env.clone(),
             log: recovered.log,
             queues,
+            index,
             state: State::default(),
             observer,
             tail: Mutex::new(tail),
@@ -111,17 +123,6 @@ impl MessageStore {
         inner.make_durable(&abort).await?;
         inner.start();
         Ok(Self { inner })
-    }
-
-    /// Ends the store as the death of its process would: nothing more is flushed, and the next start
-    /// recovers. For tests and simulations, where the process goes on.
-    pub fn kill(&self) {
-        self.inner.state.set(NotWriteable::ShutDown, true);
-        let mut services = self.inner.services.lock();
-        services.lock = None;
-        for task in services.tasks.drain(..) {
-            task.abort();
-        }
     }
 
     /// Takes no more messages, makes everything durable and closes the store. Reading goes on
@@ -186,7 +187,15 @@ impl Inner {
             "store-flush-queues",
             flush::flush_built_in_background(self.clone(), stop()),
         );
-        self.services.lock().tasks = vec![flush, built];
+        let cleaner = env.spawn(
+            "store-clean",
+            cleaner::clean_in_background(self.clone(), stop()),
+        );
+        let disk = env.spawn(
+            "store-watch-disk",
+            cleaner::watch_disk(self.clone(), stop()),
+        );
+        self.services.lock().tasks = vec![flush, built, cleaner, disk];
     }
 
     async fn close(&self) -> Result<(), StoreError> {

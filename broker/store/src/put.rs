@@ -101,7 +101,7 @@ impl MessageStore {
             Err(error) => {
                 tracing::warn!(topic = ext.message.topic, %error, "refusing a batch");
                 PutResult::refused(match error {
-                    batch::BatchError::Encode(error) => illegal(error),
+                    batch::IllegalBatch::Encode(error) => illegal(error),
                     _ => PutMessageStatus::MessageIllegal,
                 })
             }

@@ -21,6 +21,7 @@ use hotfire_env::Disk;
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{CommitLog, Entry, entry, store_timestamp};
 use crate::dispatch::{Dispatcher, Progress};
+use crate::index::Index;
 use crate::mapped_files::{MappedFiles, Strays};
 use crate::queues::Queues;
 use crate::record_view::RecordView;
@@ -29,6 +30,10 @@ use crate::{StoreConfig, StoreError};
 /// How many zeros in a row say that nothing stale is left behind the end of the log.
 const ZERO_RUN: u64 = 16 << 20;
 
+/// How much of the log is read again to build the index anew. Keys of older messages are not found
+/// after a crash, as they are not with RocketMQ, which rebuilds from the scan's start only.
+const REINDEX_MAX: u64 = 4 << 30;
+
 /// What recovery needs to know.
 pub(crate) struct Recovery<'a> {
     pub config: &'a StoreConfig,
@@ -36,6 +41,9 @@ pub(crate) struct Recovery<'a> {
     pub crashed: bool,
     pub checkpoint: Checkpoint,
     pub queues: &'a Queues,
+    pub index: Option<&'a Index>,
+    /// Where the index is to be built again from.
+    pub index_from: Option<u64>,
 }
 
 /// A log that is fit for use.
@@ -59,6 +67,9 @@ impl Recovery<'_> {
         let Some(first) = files.start() else {
             // Without a log the units point at nothing.
             self.queues.destroy().map_err(failed("remove"))?;
+            if let Some(index) = self.index {
+                index.destroy().map_err(failed("remove"))?;
+            }
             return Ok(Recovered {
                 log: CommitLog::new(files, 0, 0),
                 progress: Progress::default(),
@@ -191,8 +202,12 @@ impl Recovery<'_> {
         let from = if self.crashed {
             scanned_from
         } else {
-            self.indexed_to().max(start)
+            self.indexed_to()
         };
+        let from = self.index_from.map_or(from, |index_from| {
+            from.min(index_from.max(end.saturating_sub(REINDEX_MAX)))
+        });
+        let from = from.max(start);
         let found_gap = self.dispatch(log, from)?;
         if found_gap && from > start {
             tracing::warn!("a consume queue has a gap: dispatching the whole commit log again");
@@ -214,6 +229,7 @@ impl Recovery<'_> {
         let dispatcher = Dispatcher {
             log,
             queues: self.queues,
+            index: self.index,
             delay_levels: &self.config.delay_levels,
             refresh: true,
         };

@@ -14,6 +14,7 @@ use crate::config::StoreConfig;
 use crate::consume_queue::CqUnit;
 use crate::dispatch::{Arrival, Arrived, Dispatcher, Progress};
 use crate::group_commit::GroupCommit;
+use crate::index::Index;
 use crate::queues::Queues;
 use crate::state::{NotWriteable, State};
 use crate::{FlushDiskType, StoreObserver};
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub config: StoreConfig,
     pub log: CommitLog,
     pub queues: Queues,
+    pub index: Option<Index>,
     pub state: State,
     pub observer: Option<Arc<dyn StoreObserver>>,
     /// The append lock.
@@ -86,6 +88,7 @@ impl Inner {
             let dispatcher = Dispatcher {
                 log: &self.log,
                 queues: &self.queues,
+                index: self.index.as_ref(),
                 delay_levels: &self.config.delay_levels,
                 refresh: false,
             };

@@ -44,21 +44,25 @@ async fn a_store_that_was_closed_goes_on_where_it_stopped() {
     assert_eq!(bodies(&store, "T", 0, 0), expected);
 }
 
-#[tokio::test]
-async fn a_store_that_was_not_closed_has_everything_that_was_put() {
+#[test]
+fn a_store_that_was_not_closed_has_everything_that_was_put() {
     let dir = tempfile::tempdir().unwrap();
     for life in 0..3 {
-        let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
-        for number in 0..100 {
-            let number = life * 100 + number;
-            let put = store
-                .put_message(message("T", 0, &number.to_string()))
-                .await;
-            assert_eq!(put.append.unwrap().queue_offset, number);
-        }
-        store.kill();
+        support::life(async {
+            let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
+            for number in 0..100 {
+                let number = life * 100 + number;
+                let put = store
+                    .put_message(message("T", 0, &number.to_string()))
+                    .await;
+                assert_eq!(put.append.unwrap().queue_offset, number);
+            }
+        });
+        assert!(dir.path().join("store/abort").exists());
     }
-    let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
-    let expected: Vec<_> = (0..300).map(|number| number.to_string()).collect();
-    assert_eq!(bodies(&store, "T", 0, 0), expected);
+    support::life(async {
+        let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
+        let expected: Vec<_> = (0..300).map(|number| number.to_string()).collect();
+        assert_eq!(bodies(&store, "T", 0, 0), expected);
+    });
 }

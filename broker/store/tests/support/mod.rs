@@ -4,16 +4,42 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hotfire_env::{Env, real};
+use std::path::Path;
+use std::sync::Arc;
+
+use hotfire_env::real::{RealDisk, RealNetwork, SystemClock, TokioSpawner};
+use hotfire_env::{Defects, Env, Seams, SeededEntropy};
 use hotfire_protocol::Message;
 use hotfire_store::{GetMessageResult, MessageInner, MessageStore, StoreConfig};
 
 /// The address of the broker under test.
 pub const BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10911);
 
+/// The seams of a process over a folder of the real disk.
+pub fn seams(dir: &Path) -> Seams {
+    Seams {
+        clock: Arc::new(SystemClock),
+        network: Arc::new(RealNetwork::new(Some(Ipv4Addr::LOCALHOST.into()))),
+        disk: Arc::new(RealDisk::new(dir)),
+        entropy: Arc::new(SeededEntropy::new(1)),
+        spawner: Arc::new(TokioSpawner),
+        process_id: 1,
+        defects: Defects::NONE,
+    }
+}
+
 /// An environment over a folder of the real disk.
-pub fn env(dir: &std::path::Path) -> Env {
-    real::env(dir, Some(Ipv4Addr::LOCALHOST.into()))
+pub fn env(dir: &Path) -> Env {
+    Env::new(seams(dir))
+}
+
+/// Runs one life of a process: whatever it started is gone when it ends.
+pub fn life<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(life)
 }
 
 /// Files small enough to be rolled often.
