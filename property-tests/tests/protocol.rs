@@ -293,7 +293,9 @@ proptest! {
     }
 
     #[test]
-    fn a_body_survives_compression(body in bytes(5000), kind in compression_type(), level in 1..=9) {
+    fn a_body_survives_compression(
+        body in bytes(5000), kind in compression_type(), level in 1..=9,
+    ) {
         let small = compression::compress(&body, kind, level).unwrap();
         prop_assert_eq!(compression::decompress(&small, kind.flag(), body.len()).unwrap(), body);
     }

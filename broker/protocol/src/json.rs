@@ -28,7 +28,7 @@ pub(crate) fn put_string(out: &mut impl BufMut, text: &str) {
     let bytes = text.as_bytes();
     let mut start = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if !ESCAPED[usize::from(byte)] {
             continue;
         }
         out.put_slice(&bytes[start..at]);
@@ -54,6 +54,20 @@ pub(crate) fn put_string_ascii(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Which bytes JSON demands to be escaped. A table is the fastest way to ask.
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+/// One write per escape: texts of properties are full of them.
 fn put_escape(out: &mut impl BufMut, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let short = match byte {
@@ -64,9 +78,9 @@ fn put_escape(out: &mut impl BufMut, byte: u8) {
         0x0C => b'f',
         b'"' | b'\\' => byte,
         _ => {
-            out.put_slice(b"\\u00");
-            out.put_u8(HEX[usize::from(byte >> 4)]);
-            out.put_u8(HEX[usize::from(byte & 0xF)]);
+            let high = HEX[usize::from(byte >> 4)];
+            let low = HEX[usize::from(byte & 0xF)];
+            out.put_slice(&[b'\\', b'u', b'0', b'0', high, low]);
             return;
         }
     };

@@ -1,7 +1,7 @@
 //! Pure codecs of Apache RocketMQ's remoting protocol and message formats.
 //!
-//! Nothing here does I/O, waits or keeps state: bytes and values in, values and bytes out. Input may
-//! be hostile; every decoder returns an error instead of panicking, and needs memory in
+//! Nothing here does I/O, waits or keeps state: bytes and values in, values and bytes out. Input
+//! may be hostile; every decoder returns an error instead of panicking, and needs memory in
 //! proportion to its input or to the caller's limit.
 //!
 //! - [`frame`]: commands to bytes and back.

@@ -11,7 +11,7 @@ body! {
     pub struct TopicConfig {
         /// Whether its messages are ordered across the cluster.
         order: bool = "order",
-        /// See [`perm`](crate::topic::perm).
+        /// See [`perm`].
         perm: i32 = "perm",
         /// The number of queues to read from.
         read_queue_nums: i32 = "readQueueNums",

@@ -182,7 +182,10 @@ mod tests {
             .with_remark("a \"b\"\n\u{1}")
             .with_body("body");
         command.ext.set("topic", "T");
-        let header = r#"{"code":105,"extFields":{"topic":"T"},"flag":0,"language":"JAVA","opaque":0,"remark":"a \"b\"\n\u0001","serializeTypeCurrentRPC":"JSON","version":409}"#;
+        let header = concat!(
+            r#"{"code":105,"extFields":{"topic":"T"},"flag":0,"language":"JAVA","opaque":0,"#,
+            r#""remark":"a \"b\"\n\u0001","serializeTypeCurrentRPC":"JSON","version":409}"#
+        );
         assert_eq!(encoded(&command), frame(0, header.as_bytes(), b"body"));
     }
 
@@ -190,14 +193,18 @@ mod tests {
     fn null_remark_and_no_fields_are_left_out() {
         let command =
             RemotingCommand::request(RequestCode::HEART_BEAT).response(ResponseCode::SUCCESS);
-        let header = r#"{"code":0,"flag":1,"language":"JAVA","opaque":0,"serializeTypeCurrentRPC":"JSON","version":409}"#;
+        let header = concat!(
+            r#"{"code":0,"flag":1,"language":"JAVA","opaque":0,"#,
+            r#""serializeTypeCurrentRPC":"JSON","version":409}"#
+        );
         assert_eq!(encoded(&command), frame(0, header.as_bytes(), b""));
     }
 
     #[test]
     fn header_values_of_any_scalar_type_become_text() {
         let command = json(
-            "{\"code\":\"310\",\"extFields\":{\"d\":4,\"k\":false,\"x\":null,\"n\":-1.5,\"b\":\"T\"},\
+            "{\"code\":\"310\",\
+             \"extFields\":{\"d\":4,\"k\":false,\"x\":null,\"n\":-1.5,\"b\":\"T\"},\
              \"language\":12,\"what\":[{}],\"opaque\":7}\n",
         )
         .unwrap();

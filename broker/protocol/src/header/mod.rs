@@ -1,8 +1,8 @@
 //! Typed custom headers.
 //!
-//! A header is a struct whose fields travel as strings in a command's [`ExtFields`], under the names
-//! that the Java header classes give them. Fields of type `Option` may be missing; unknown fields
-//! are left alone.
+//! A header is a struct whose fields travel as strings in a command's [`ExtFields`], under the
+//! names that the Java header classes give them. Fields of type `Option` may be missing; unknown
+//! fields are left alone.
 
 pub mod admin;
 pub mod client;
@@ -129,7 +129,8 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// Declares a custom header: `header! { /// Doc. pub struct Name { /// Doc. field: Type = "wireName", } }`.
+/// Declares custom headers:
+/// `header! { /// Doc. pub struct Name { /// Doc. field: Type = "wireName", } }`.
 #[macro_export]
 macro_rules! header {
     ($(

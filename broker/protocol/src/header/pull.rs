@@ -15,7 +15,7 @@ header! {
         queue_offset: i64 = "queueOffset",
         /// At most so many messages.
         max_msg_nums: i32 = "maxMsgNums",
-        /// See [`sys_flag`](crate::header::pull::sys_flag).
+        /// See [`sys_flag`].
         sys_flag: i32 = "sysFlag",
         /// The consumer's offset, stored by the way if the flag says so.
         commit_offset: i64 = "commitOffset",

@@ -7,8 +7,8 @@ use crate::Properties;
 const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Separates a property from the next.
 const PROPERTY_SEPARATOR: char = '\u{2}';
-/// Among so many properties equal names are replaced when they are read; looking for them among more
-/// would let a hostile sender buy much time with few bytes.
+/// Among so many properties equal names are replaced when they are read; looking for them among
+/// more would let a hostile sender buy much time with few bytes.
 const DEDUPLICATED_MAX: usize = 128;
 /// Separates several keys.
 pub const KEY_SEPARATOR: char = ' ';
@@ -111,8 +111,8 @@ pub fn encode(properties: &Properties) -> String {
     text
 }
 
-/// Reads properties from text, with or without a separator at the end; entries without a name or a value are dropped, as Java does. Of two equal names the later
-/// value counts.
+/// Reads properties from text, with or without a separator at the end. Entries without a name or a
+/// value are dropped, as Java does; of two equal names the later value counts.
 pub fn decode(text: &str) -> Properties {
     let mut properties = Properties::with_capacity(8);
     for entry in text.split(PROPERTY_SEPARATOR) {

@@ -114,7 +114,11 @@ mod tests {
 
     #[test]
     fn numbers_and_objects_are_bare_keys_and_nulls_are_left_out() {
-        let expected = r#"{"addrs":{0:"a:1",1:"b:2"},"flag":true,"number":-3,"offsets":{{"brokerName":"b","queueId":0,"topic":"t"}:5},"ratio":0.0,"tags":["x\"中"]}"#;
+        let expected = concat!(
+            r#"{"addrs":{0:"a:1",1:"b:2"},"flag":true,"number":-3,"#,
+            r#""offsets":{{"brokerName":"b","queueId":0,"topic":"t"}:5},"#,
+            r#""ratio":0.0,"tags":["x\"中"]}"#
+        );
         assert_eq!(text(to_vec(&sample())), expected);
     }
 
