@@ -1,3 +1,7 @@
 //! Scenarios, simulated seams, faults, workloads, one run.
 
+pub mod journal;
+pub mod report;
+pub mod scenario;
 pub mod seams;
+pub mod workload;

@@ -1,0 +1,282 @@
+use hotfire_check::history::{Event, GroupId, Names, NodeId, QueueRef, Recorder, TopicId, Value};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::scenario::{Model, Scenario, member_name};
+
+/// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`).
+const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// What is left to consume: how far the queues go, how far every group has got, what still waits for
+/// its delay. It looks into the brokers, which the clients cannot, and decides when a run is over;
+/// the verdict does not depend on it.
+#[derive(Debug)]
+pub struct Lag {
+    groups: Vec<Group>,
+    schedule: TopicId,
+    /// The next offset of every queue.
+    ends: FxHashMap<QueueRef, (TopicId, i64)>,
+    /// Who has got how far: the group, or a member of it if it broadcasts.
+    reached: FxHashMap<(Reader, QueueRef), i64>,
+    /// Messages that wait for their delay, and where.
+    delayed: FxHashMap<Delayed, Vec<(QueueRef, i64)>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    id: GroupId,
+    topics: FxHashSet<TopicId>,
+    /// The members that each have to get everything; empty if the group shares it.
+    broadcasting_to: Vec<NodeId>,
+}
+
+/// Who reads a queue to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Reader {
+    Group(GroupId),
+    Member(GroupId, NodeId),
+}
+
+/// A message that waits: with the count of its redeliveries, because copies may wait for several.
+type Delayed = (Value, u16);
+
+impl Lag {
+    /// Nothing yet, for the groups of a scenario.
+    pub fn new(scenario: &Scenario, recorder: &mut Recorder) -> Self {
+        let mut groups = Vec::new();
+        for (name, spec) in &scenario.consumers {
+            let retry = format!("%RETRY%{name}");
+            let broadcasting = spec.model == Model::Broadcasting;
+            let members = if broadcasting { spec.nodes } else { 0 };
+            groups.push(Group {
+                id: recorder.group(name),
+                topics: spec
+                    .topics
+                    .keys()
+                    .chain((!broadcasting).then_some(&retry))
+                    .map(|topic| recorder.topic(topic))
+                    .collect(),
+                broadcasting_to: (0..members)
+                    .map(|index| recorder.node(&member_name(name, index)))
+                    .collect(),
+            });
+        }
+        Self {
+            groups,
+            schedule: recorder.topic(SCHEDULE_TOPIC),
+            ends: FxHashMap::default(),
+            reached: FxHashMap::default(),
+            delayed: FxHashMap::default(),
+        }
+    }
+
+    /// Takes note of an event.
+    pub fn see(&mut self, names: &Names, node: NodeId, event: &Event) {
+        match *event {
+            Event::Appended {
+                queue,
+                offset,
+                value,
+                reconsume,
+                ..
+            } => self.appended(names, queue, offset, value.map(|value| (value, reconsume))),
+            Event::QueueMax { queue, offset } => self.recovered(names, queue, offset),
+            Event::OffsetSet {
+                group,
+                queue,
+                offset,
+            }
+            | Event::OffsetReset {
+                group,
+                queue,
+                offset,
+            } => {
+                self.reached.insert((Reader::Group(group), queue), offset);
+            }
+            Event::Committed {
+                group,
+                queue,
+                offset,
+            } => {
+                self.reached
+                    .insert((Reader::Member(group, node), queue), offset);
+            }
+            _ => {}
+        }
+    }
+
+    fn appended(&mut self, names: &Names, queue: QueueRef, offset: i64, message: Option<Delayed>) {
+        let Some(topic) = names.queue_of(queue).map(|queue| queue.topic) else {
+            return;
+        };
+        self.ends.insert(queue, (topic, offset + 1));
+        let Some(message) = message else {
+            return;
+        };
+        if topic == self.schedule {
+            self.delayed
+                .entry(message)
+                .or_default()
+                .push((queue, offset));
+        } else if let Some(waiting) = self.delayed.get_mut(&message) {
+            waiting.pop();
+            if waiting.is_empty() {
+                self.delayed.remove(&message);
+            }
+        }
+    }
+
+    fn recovered(&mut self, names: &Names, queue: QueueRef, end: i64) {
+        let Some(topic) = names.queue_of(queue).map(|queue| queue.topic) else {
+            return;
+        };
+        self.ends.insert(queue, (topic, end));
+        if topic == self.schedule {
+            self.delayed.retain(|_, waiting| {
+                waiting.retain(|(at, offset)| *at != queue || *offset < end);
+                !waiting.is_empty()
+            });
+        }
+    }
+
+    /// Messages that are still to be consumed, by all groups together, and messages that wait for
+    /// their delay.
+    pub fn left(&self) -> u64 {
+        let waiting: usize = self.delayed.values().map(Vec::len).sum();
+        let mut left = waiting as u64;
+        for (queue, (topic, end)) in &self.ends {
+            for group in self
+                .groups
+                .iter()
+                .filter(|group| group.topics.contains(topic))
+            {
+                if group.broadcasting_to.is_empty() {
+                    left += self.missing(Reader::Group(group.id), *queue, *end);
+                }
+                for member in &group.broadcasting_to {
+                    left += self.missing(Reader::Member(group.id, *member), *queue, *end);
+                }
+            }
+        }
+        left
+    }
+
+    fn missing(&self, reader: Reader, queue: QueueRef, end: i64) -> u64 {
+        let reached = self.reached.get(&(reader, queue)).copied().unwrap_or(0);
+        u64::try_from(end - reached).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCENARIO: &str = r#"
+        story = "x"
+        [run]
+        duration = "1s"
+        [topics.t]
+        [topics.u]
+        [producers.p]
+        topic = "t"
+        load = { shape = "constant", rate = "1/s" }
+        [consumers.shared]
+        topics = "t"
+        [consumers.everyone]
+        nodes = 2
+        topics = "t"
+        model = "broadcasting"
+    "#;
+
+    struct World {
+        recorder: Recorder,
+        lag: Lag,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let scenario = Scenario::parse("x", SCENARIO).unwrap();
+            let mut recorder = Recorder::new();
+            let lag = Lag::new(&scenario, &mut recorder);
+            Self { recorder, lag }
+        }
+
+        fn see(&mut self, node: &str, make: impl FnOnce(&mut Recorder) -> Event) {
+            let node = self.recorder.node(node);
+            let event = make(&mut self.recorder);
+            self.lag.see(self.recorder.names(), node, &event);
+        }
+
+        fn append(&mut self, topic: &str, offset: i64, value: u64, reconsume: u16) {
+            self.see("broker-a", |recorder| Event::Appended {
+                queue: recorder.queue(topic, "broker-a", 0),
+                reconsume,
+                offset,
+                physical: 0,
+                value: Some(Value(value)),
+            });
+        }
+
+        fn commit(&mut self, group: &str, member: Option<&str>, offset: i64) {
+            self.see(member.unwrap_or("broker-a"), |recorder| {
+                let queue = recorder.queue("t", "broker-a", 0);
+                let group = recorder.group(group);
+                match member {
+                    None => Event::OffsetSet {
+                        group,
+                        queue,
+                        offset,
+                    },
+                    Some(_) => Event::Committed {
+                        group,
+                        queue,
+                        offset,
+                    },
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_message_is_left_to_every_group_and_every_broadcasting_member() {
+        let mut world = World::new();
+        world.append("t", 0, 7, 0);
+        assert_eq!(world.lag.left(), 3);
+        world.commit("shared", None, 1);
+        world.commit("everyone", Some("everyone-1"), 1);
+        assert_eq!(world.lag.left(), 1);
+        world.commit("everyone", Some("everyone-2"), 1);
+        assert_eq!(world.lag.left(), 0);
+    }
+
+    #[test]
+    fn a_topic_that_nobody_reads_leaves_nothing() {
+        let mut world = World::new();
+        world.append("u", 0, 7, 0);
+        world.append("%DLQ%shared", 0, 7, 16);
+        assert_eq!(world.lag.left(), 0);
+    }
+
+    #[test]
+    fn a_delayed_message_is_left_until_it_is_appended_again() {
+        let mut world = World::new();
+        world.append(SCHEDULE_TOPIC, 0, 7, 1);
+        assert_eq!(world.lag.left(), 1);
+        world.append("u", 0, 7, 0);
+        assert_eq!(world.lag.left(), 1, "another copy, not the delayed one");
+        world.append("%RETRY%shared", 0, 7, 1);
+        assert_eq!(world.lag.left(), 1, "now it is in the retry topic");
+    }
+
+    #[test]
+    fn what_a_power_loss_took_is_not_left() {
+        let mut world = World::new();
+        world.append("u", 0, 1, 0);
+        world.append(SCHEDULE_TOPIC, 0, 1, 1);
+        world.append(SCHEDULE_TOPIC, 1, 2, 1);
+        world.see("broker-a", |recorder| Event::QueueMax {
+            queue: recorder.queue(SCHEDULE_TOPIC, "broker-a", 0),
+            offset: 1,
+        });
+        assert_eq!(world.lag.left(), 1);
+    }
+}

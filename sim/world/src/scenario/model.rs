@@ -1,0 +1,271 @@
+use std::time::Duration;
+
+use hotfire_env::Defect;
+use indexmap::IndexMap;
+
+use super::fault::Fault;
+use crate::workload::load::Curve;
+use crate::workload::mix::{Orders, Sizes};
+
+/// A scenario: the story, the cluster, what its clients do, what goes wrong, what must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Where it was read from, as the user wrote it.
+    pub path: String,
+    /// Its short name: the last folder and the file name without `.toml`, as in `double-11/peak`.
+    pub name: String,
+    /// What it tells.
+    pub story: String,
+    /// How long it runs.
+    pub run: Run,
+    /// Name servers and brokers.
+    pub cluster: Cluster,
+    /// Every link, while no fault touches it.
+    pub network: Network,
+    /// Every broker's disk.
+    pub disk: DiskSpec,
+    /// Topics by name, in the order of the file.
+    pub topics: IndexMap<String, Topic>,
+    /// Producer groups by name, in the order of the file.
+    pub producers: IndexMap<String, Producers>,
+    /// Consumer groups by name, in the order of the file.
+    pub consumers: IndexMap<String, Consumers>,
+    /// What goes wrong, by time.
+    pub faults: Vec<Fault>,
+    /// Planted defects that are switched on.
+    pub defects: Vec<Defect>,
+    /// What the verdict depends on.
+    pub expect: Expect,
+}
+
+/// How long a run takes, in simulated time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// One step of the simulation: whole milliseconds, no longer than the network's latency.
+    pub tick: Duration,
+    /// How long the load phase lasts: clients start, producers follow their load, faults strike.
+    pub duration: Duration,
+    /// How long the drain phase may last. It ends as soon as nothing is left to consume.
+    pub drain: Duration,
+}
+
+/// Name servers and brokers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Name servers: `name-server-1`, `name-server-2`, …
+    pub name_servers: u32,
+    /// Broker groups of one master each: `broker-a`, `broker-b`, …
+    pub broker_groups: u32,
+    /// When a send is acknowledged.
+    pub flush: Flush,
+    /// Time between two asynchronous flushes (`flushIntervalCommitLog`).
+    pub flush_interval: Duration,
+    /// Size of a commit log file in bytes (`mappedFileSizeCommitLog`).
+    pub commit_log_file_size: u64,
+    /// Entries of a consume queue file (`mappedFileSizeConsumeQueue` / 20).
+    pub consume_queue_file_entries: u64,
+    /// Whether brokers create unknown topics (`autoCreateTopicEnable`).
+    pub auto_create_topics: bool,
+    /// The delay levels (`messageDelayLevel`), level 1 first.
+    pub delay_levels: Vec<Duration>,
+}
+
+/// When the broker acknowledges a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Once the message is in the page cache (`ASYNC_FLUSH`).
+    Async,
+    /// Once the message is on the disk (`SYNC_FLUSH`).
+    Sync,
+}
+
+/// Every link of the network, while no fault touches it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// The least time from one node to another, one way.
+    pub latency: Duration,
+    /// Up to this much is added to every segment, drawn uniformly.
+    pub jitter: Duration,
+    /// Bytes per second of one link and direction; `None` is unlimited.
+    pub bandwidth: Option<u64>,
+}
+
+/// A broker's disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiskSpec {
+    /// How long one flush takes.
+    pub flush_latency: Duration,
+}
+
+/// A topic that exists when the load starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topic {
+    /// Queues on each broker (`readQueueNums` and `writeQueueNums`).
+    pub queues: u32,
+}
+
+/// A producer group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Producers {
+    /// How many nodes: `NAME-1`, `NAME-2`, …
+    pub nodes: u32,
+    /// Where they send.
+    pub topic: String,
+    /// Messages due over time, for the whole group.
+    pub load: Curve,
+    /// No more than this many messages altogether.
+    pub messages: Option<u64>,
+    /// Which orders the messages belong to; `None`: to none.
+    pub orders: Option<Orders>,
+    /// How the queue of a message is chosen.
+    pub select: Select,
+    /// One of these tags is drawn for every message; none if empty.
+    pub tags: Vec<String>,
+    /// Sizes of message bodies.
+    pub sizes: Sizes,
+    /// How messages are sent.
+    pub send: Send,
+    /// How many sends of one node may be in flight.
+    pub in_flight: u32,
+    /// Time for one send with all its retries (`sendMsgTimeout`).
+    pub timeout: Duration,
+    /// Further attempts after a failed one (`retryTimesWhenSendFailed`).
+    pub retries: u32,
+    /// Whether slow and failing brokers are avoided (`sendLatencyFaultEnable`).
+    pub avoid_slow_brokers: bool,
+    /// Bodies above this many bytes are compressed (`compressMsgBodyOverHowmuch`).
+    pub compress_over: u64,
+    /// Delay level of every message; 0 is none.
+    pub delay_level: u8,
+}
+
+/// How the queue of a message is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Select {
+    /// The producer goes round the queues.
+    RoundRobin,
+    /// All messages of one order go to one queue (`SelectMessageQueueByHash`).
+    ByOrder,
+}
+
+/// How messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Send {
+    /// The sender waits for the response; failed attempts are retried on another broker.
+    Sync,
+    /// The response arrives in a callback.
+    Async,
+    /// There is no response.
+    Oneway,
+    /// Up to this many messages that are due travel as one batch.
+    Batch(u32),
+}
+
+/// A consumer group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumers {
+    /// How many nodes: `NAME-1`, `NAME-2`, …
+    pub nodes: u32,
+    /// Topics and the tag expression of each, `*` for every message.
+    pub topics: IndexMap<String, String>,
+    /// How messages reach the listener.
+    pub listener: Listener,
+    /// Whether the members share the messages or all get every one.
+    pub model: Model,
+    /// Where a group without committed offsets starts.
+    pub start: Start,
+    /// What the listener does.
+    pub behaviour: Behaviour,
+    /// Redeliveries before a message goes to the dead-letter queue (`maxReconsumeTimes`); `None` is
+    /// RocketMQ's default: 16 with a concurrent listener, without end with an orderly one.
+    pub max_reconsume: Option<u32>,
+    /// Messages of one listener call (`consumeMessageBatchMaxSize`).
+    pub batch_size: u32,
+    /// Messages of one pull (`pullBatchSize`).
+    pub pull_batch_size: u32,
+    /// Listener calls of one node that may run at once (`consumeThreadMax`).
+    pub threads: u32,
+    /// Whether a ledger recognises duplicates, stored together with the business effect.
+    pub idempotent: bool,
+}
+
+/// How messages reach the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// In any order, several at a time (`MessageListenerConcurrently`).
+    Concurrent,
+    /// Queue by queue, one at a time (`MessageListenerOrderly`).
+    Orderly,
+}
+
+/// Who gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// One member of the group.
+    Clustering,
+    /// Every member of the group.
+    Broadcasting,
+}
+
+/// Where a group without committed offsets starts (`ConsumeFromWhere`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the end of the queue.
+    Last,
+    /// At the beginning of the queue.
+    First,
+}
+
+/// What a listener does with messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Behaviour {
+    /// How long one call takes at least.
+    pub takes_from: Duration,
+    /// How long one call takes at most.
+    pub takes_to: Duration,
+    /// The share of calls that fail, 0 to 1.
+    pub fail_rate: f64,
+    /// The first deliveries of every message that fail.
+    pub fail_first: u32,
+    /// The share of messages that fail at every delivery, 0 to 1.
+    pub poison: f64,
+}
+
+/// What the verdict depends on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Expect {
+    /// Invariants that must be exercised and hold.
+    pub holds: Vec<hotfire_check::InvariantId>,
+    /// Invariants whose violations are counted and reported, without failing the run.
+    pub counts: Vec<hotfire_check::InvariantId>,
+    /// What the run must have met at least, or it proves nothing.
+    pub at_least: Vec<(Figure, u64)>,
+}
+
+/// A figure of a run that a scenario can demand a minimum of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// Sends that were acknowledged.
+    SentOk,
+    /// Sends that failed, or whose outcome is unknown.
+    SentNotOk,
+    /// Deliveries to listeners.
+    Delivered,
+    /// Deliveries beyond the first.
+    Duplicates,
+    /// Acknowledged messages that were lost within what the contract allows.
+    Lost,
+    /// How often the situation of an invariant was met.
+    Exercised(hotfire_check::InvariantId),
+}
+
+impl Figure {
+    /// The figures that are not invariants, with the names that scenarios use.
+    pub const NAMED: &'static [(&'static str, Figure)] = &[
+        ("sent-ok", Figure::SentOk),
+        ("sent-not-ok", Figure::SentNotOk),
+        ("delivered", Figure::Delivered),
+        ("duplicates", Figure::Duplicates),
+        ("lost", Figure::Lost),
+    ];
+}

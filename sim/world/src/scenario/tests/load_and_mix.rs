@@ -1,0 +1,76 @@
+use insta::assert_snapshot;
+
+use super::*;
+
+#[test]
+fn an_unknown_shape_is_refused_without_judging_the_rest() {
+    let text = LEAST.replace("\"constant\"", "\"double-12\"");
+    assert_snapshot!(refusal_of(&text), @r#"
+    8:18 `shape` cannot be "double-12"
+        did you mean `double-11`?
+    "#);
+}
+
+#[test]
+fn a_load_lacks_what_its_shape_needs() {
+    let text = LEAST.replace("rate = \"10/s\"", "rate = \"10\", form = \"0/s\"");
+    assert_snapshot!(refusal_of(&text), @r#"
+    8:37 `10` has no unit
+        did you mean "10/s"? the units are `/s`, `/m`, `/h`
+    8:43 unknown key `form` in [load] constant
+        the keys are: `shape`, `rate`
+    "#);
+    let text = LEAST.replace("{ shape = \"constant\", rate = \"10/s\" }", "\"10/s\"");
+    assert_snapshot!(refusal_of(&text), @r"
+    8:8 `load` must be a table, not a text
+        see [load]
+    ");
+}
+
+#[test]
+fn midnight_must_be_within_the_load_phase() {
+    let load = r#"{ shape = "double-11", quiet = "200/s", wall = "100/s", at = "30s" }"#;
+    let text = LEAST.replace("{ shape = \"constant\", rate = \"10/s\" }", load);
+    assert_snapshot!(refusal_of(&text), @r"
+    8:48 the wall is lower than the quiet
+        `wall` is the rate from midnight on, `quiet` the one before
+    8:69 midnight at 30s is not within the load phase of 10s
+        raise `duration` in [run]
+    ");
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let more = r#"
+topic = "orders"
+select = "by-order"
+batch-size = 10
+delay-level = 19
+size = { from = "2KiB", to = "1KiB" }
+tags = ["a||b"]
+[producers.bulk]
+topic = "orders"
+load = { shape = "ramp", to = "10/s", over = "5s" }
+orders = { count = 10, spread = "zipf", hot-orders = 3 }
+select = "by-order"
+send = "batch"
+delay-level = 1
+"#;
+    let text = LEAST.trim_end().replace("topic = \"orders\"\n", "") + more;
+    assert_snapshot!(refusal_of(&text), @r#"
+    9:1 select = "by-order" needs orders
+        add orders = { count = 1000 }
+    10:1 `batch-size` means nothing without send = "batch"
+        add send = "batch", or leave it out
+    11:1 there is no delay level 19
+        the cluster has 18
+    12:30 `to` is less than `from`
+    13:9 `a||b` is not a tag
+        a tag has no `|`, no `*`, and no space at its ends
+    17:41 `hot-orders` means nothing without spread = "hot"
+    18:1 a batch goes to one queue, so it cannot be split by order
+        use send = "sync"
+    20:1 RocketMQ refuses a batch with a delay level
+        leave out `delay-level`, or do not batch
+    "#);
+}

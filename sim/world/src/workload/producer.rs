@@ -1,0 +1,320 @@
+//! A producer node: sends what its group's load makes due, and writes down what became of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hotfire_check::history::{Event, OpId, Order, TopicId, Value};
+use hotfire_client::{ClientError, Producer, SelectByHash, SendError, SendResult, SendStatus};
+use hotfire_env::Env;
+use hotfire_protocol::Message;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::body;
+use super::load::share;
+use super::plan::{Plan, Planned};
+use crate::journal::Pen;
+use crate::scenario::{Producers, Select, Send};
+
+/// The finest that time is slept in.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A member of a producer group, over all lives of its process.
+pub struct ProducerNode {
+    /// What the scenario says of the group.
+    pub spec: Arc<Producers>,
+    /// The group's name.
+    pub group: String,
+    /// The member's number in the group, from 0.
+    pub index: u32,
+    /// What it sends.
+    pub plan: Mutex<Plan>,
+    /// When the load phase begins and ends, in simulated time.
+    pub load: (Duration, Duration),
+    /// The name servers, as `host:port`.
+    pub namesrv: Vec<String>,
+    /// What the node writes with.
+    pub pen: Pen,
+}
+
+/// Messages that are due and wait for their turn. Workers of one lane share it.
+#[derive(Default)]
+struct Lane {
+    waiting: Mutex<VecDeque<Planned>>,
+    more: Notify,
+    closed: AtomicBool,
+}
+
+impl Lane {
+    fn push(&self, planned: Planned) {
+        self.waiting.lock().push_back(planned);
+        self.more.notify_one();
+    }
+
+    /// Waits for messages and takes up to `most`; none once the load has ended.
+    async fn pop(&self, most: usize) -> Vec<Planned> {
+        loop {
+            if self.closed.load(Ordering::Relaxed) {
+                return Vec::new();
+            }
+            {
+                let mut waiting = self.waiting.lock();
+                if !waiting.is_empty() {
+                    let count = most.min(waiting.len());
+                    return waiting.drain(..count).collect();
+                }
+            }
+            self.more.notified().await;
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.more.notify_waiters();
+    }
+}
+
+impl ProducerNode {
+    /// Starts the producer in a process of the node.
+    ///
+    /// # Errors
+    /// What the client says of the configuration.
+    pub async fn start(&self, env: &Env) -> Result<Producer, ClientError> {
+        let spec = &self.spec;
+        Producer::builder(env)
+            .namesrv(&self.namesrv)
+            .group(&self.group)
+            .send_timeout(spec.timeout)
+            .retries(spec.retries)
+            .async_retries(spec.retries)
+            .compress_over(usize::try_from(spec.compress_over).unwrap_or(usize::MAX))
+            .latency_fault_tolerance(spec.avoid_slow_brokers)
+            .start()
+            .await
+    }
+
+    /// Sends until the load ends.
+    pub async fn send(self: &Arc<Self>, env: &Env, producer: &Producer) {
+        let spec = &self.spec;
+        let Some(topic) = self.pen.intern(|recorder| recorder.topic(&spec.topic)) else {
+            return;
+        };
+        // Messages of one order are sent one after the other: a lane for each worker, and each order
+        // in one lane. Without orders all workers share one lane, so that nobody waits behind a slow
+        // send.
+        let workers = spec.in_flight.max(1) as usize;
+        let lanes = if spec.orders.is_some() { workers } else { 1 };
+        let lanes: Vec<Arc<Lane>> = (0..lanes).map(|_| Arc::default()).collect();
+        for worker in 0..workers {
+            let sender = Sender {
+                node: self.clone(),
+                producer: producer.clone(),
+                topic,
+                lane: lanes[worker % lanes.len()].clone(),
+            };
+            env.spawn("send", sender.run());
+        }
+        self.dispatch(&lanes).await;
+        for lane in &lanes {
+            lane.close();
+        }
+    }
+
+    /// Hands out what is due, when it is due.
+    async fn dispatch(&self, lanes: &[Arc<Lane>]) {
+        let (begin, end) = self.load;
+        let spec = &self.spec;
+        self.plan.lock().skip_to(self.due(self.pen.now()));
+        loop {
+            let now = self.pen.now();
+            if now >= end {
+                return;
+            }
+            let due = self.due(now);
+            let planned = {
+                let mut plan = self.plan.lock();
+                while plan.planned() < due {
+                    let Some(planned) = plan.next() else { break };
+                    lanes[lane_of(&planned, lanes.len())].push(planned);
+                }
+                plan.planned()
+            };
+            let number = planned * u64::from(spec.nodes) + u64::from(self.index) + 1;
+            let next = match spec.messages {
+                Some(most) if number > most => None,
+                _ => spec.load.when(number, end.saturating_sub(begin)),
+            };
+            let at = next.map_or(end, |next| begin + next);
+            tokio::time::sleep(at.saturating_sub(now).max(TICK)).await;
+        }
+    }
+
+    /// How many messages of this node are due.
+    fn due(&self, now: Duration) -> u64 {
+        let (begin, end) = self.load;
+        let due = self.spec.load.due(now.min(end).saturating_sub(begin));
+        let due = due.min(self.spec.messages.unwrap_or(u64::MAX));
+        share(due, self.index, self.spec.nodes)
+    }
+}
+
+/// Messages of one order keep to one lane.
+fn lane_of(planned: &Planned, lanes: usize) -> usize {
+    planned
+        .content
+        .order
+        .map_or(0, |(order, _)| order as usize % lanes)
+}
+
+/// One of the workers of a process.
+struct Sender {
+    node: Arc<ProducerNode>,
+    producer: Producer,
+    topic: TopicId,
+    lane: Arc<Lane>,
+}
+
+impl Sender {
+    async fn run(self) {
+        let most = match self.node.spec.send {
+            Send::Batch(most) => most as usize,
+            Send::Sync | Send::Async | Send::Oneway => 1,
+        };
+        loop {
+            let planned = self.lane.pop(most).await;
+            match planned.as_slice() {
+                [] => return,
+                [one] => self.send(one).await,
+                several => self.send_batch(several).await,
+            }
+        }
+    }
+
+    async fn send(&self, planned: &Planned) {
+        let Some(op) = self.invoke(planned) else {
+            return;
+        };
+        let message = self.message(planned);
+        let spec = &self.node.spec;
+        let by_order = spec.select == Select::ByOrder;
+        let order = planned.content.order.map(|(order, _)| order_key(order));
+        let order = order.as_deref().filter(|_| by_order).map(SelectByHash);
+        let result = match (spec.send, order) {
+            (Send::Oneway, order) => {
+                let sent = match order {
+                    Some(order) => self.producer.send_oneway_select(message, order).await,
+                    None => self.producer.send_oneway(message).await,
+                };
+                return self.oneway(op, sent);
+            }
+            (_, Some(order)) => self.producer.send_select(message, order).await,
+            (Send::Async, None) => self.producer.send_async(message).await,
+            (Send::Sync | Send::Batch(_), None) => self.producer.send(message).await,
+        };
+        self.ended(op, 0, &result);
+    }
+
+    async fn send_batch(&self, several: &[Planned]) {
+        let mut ops = Vec::with_capacity(several.len());
+        for planned in several {
+            let Some(op) = self.invoke(planned) else {
+                return;
+            };
+            ops.push(op);
+        }
+        let messages = several
+            .iter()
+            .map(|planned| self.message(planned))
+            .collect();
+        let result = self.producer.send_batch(messages).await;
+        for (position, op) in ops.into_iter().enumerate() {
+            self.ended(op, position as i64, &result);
+        }
+    }
+
+    fn message(&self, planned: &Planned) -> Message {
+        let spec = &self.node.spec;
+        let body = body::encode(&planned.content, planned.size);
+        let mut message = Message::new(spec.topic.as_str(), body);
+        if let Some(tag) = planned.tag.and_then(|tag| spec.tags.get(usize::from(tag))) {
+            message = message.with_tag(tag);
+        }
+        if let Some((order, _)) = planned.content.order {
+            message = message.with_key(order_key(order));
+        }
+        if spec.delay_level > 0 {
+            message = message.with_delay_level(i32::from(spec.delay_level));
+        }
+        message
+    }
+
+    /// Writes down that a send begins.
+    fn invoke(&self, planned: &Planned) -> Option<OpId> {
+        let pen = &self.node.pen;
+        let op = pen.intern(|recorder| recorder.next_op())?;
+        pen.write(|_| Event::SendInvoked {
+            op,
+            value: Value(planned.content.value),
+            topic: self.topic,
+            order: planned.content.order.map(|(id, seq)| Order { id, seq }),
+            delay_level: self.node.spec.delay_level,
+            bytes: planned.size.max(body::MIN_SIZE),
+        });
+        Some(op)
+    }
+
+    /// Writes down how a send ended; `position` is that of the message in a batch.
+    fn ended(&self, op: OpId, position: i64, result: &Result<SendResult, SendError>) {
+        self.node.pen.write(|recorder| match result {
+            Ok(sent) => {
+                let queue = &sent.queue;
+                Event::SendOk {
+                    op,
+                    queue: recorder.queue(&queue.topic, &queue.broker_name, queue.queue_id),
+                    offset: sent.queue_offset + position,
+                    durable: sent.status == SendStatus::SendOk,
+                    attempts: clamp(sent.attempts),
+                }
+            }
+            Err(error) => {
+                let reason = recorder.text(&error.source.to_string());
+                let attempts = clamp(error.attempts);
+                if error.is_unknown() {
+                    Event::SendUnknown {
+                        op,
+                        reason,
+                        attempts,
+                    }
+                } else {
+                    Event::SendFailed {
+                        op,
+                        reason,
+                        attempts,
+                    }
+                }
+            }
+        });
+    }
+
+    /// A one-way send that went out is of unknown outcome for ever.
+    fn oneway(&self, op: OpId, sent: Result<(), SendError>) {
+        match sent {
+            Ok(()) => self.node.pen.write(|recorder| Event::SendUnknown {
+                op,
+                reason: recorder.text("one-way: nobody answers"),
+                attempts: 1,
+            }),
+            Err(error) => self.ended(op, 0, &Err(error)),
+        }
+    }
+}
+
+fn order_key(order: u32) -> String {
+    format!("order-{order}")
+}
+
+fn clamp(attempts: u32) -> u8 {
+    u8::try_from(attempts).unwrap_or(u8::MAX)
+}
