@@ -1,1 +1,43 @@
-//! The broker.
+//! The broker: takes messages, keeps them in a [`hotfire_store::MessageStore`], and hands them out to
+//! the members of consumer groups, as Apache RocketMQ 4.9.8 does on the wire.
+//!
+//! The decisions are plain structs that know no network and no clock: topics and groups, committed
+//! offsets, the tables of clients, queue locks, parked pulls, delay levels, retries, the gate before
+//! the disk. Around them, request processors and a few periodic tasks move bytes and wait.
+//!
+//! Invariants:
+//! - A send is answered with success only after the message is in the log and, with synchronous
+//!   flush, on the disk. A refused send has stored nothing.
+//! - Every table has a lock of its own; no two are held at once, and none while waiting.
+//! - Whatever a client sends, the worst that comes of it is an error response.
+//!
+//! Left out so far: transactions (half messages are refused with NO_PERMISSION), SQL filters,
+//! replication, access control, and what 5.x adds to the protocol.
+
+mod broker;
+mod client_info;
+mod config;
+mod config_file;
+mod consumer_offset;
+mod consumers;
+mod delay;
+mod groups;
+mod observer;
+mod processor;
+mod producers;
+mod pull_hold;
+mod rebalance_lock;
+mod refusal;
+mod registration;
+mod retry;
+mod schedule;
+mod send_gate;
+mod state;
+#[cfg(test)]
+mod tests_support;
+mod topics;
+
+pub use broker::{Broker, BrokerError};
+pub use config::{BrokerConfig, DEFAULT_PORT, PropertyError};
+pub use delay::{BadDelay, DelayLevels};
+pub use observer::BrokerObserver;

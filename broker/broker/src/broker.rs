@@ -1,0 +1,390 @@
+//! A running broker: start, background services, stop (`BrokerController`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hotfire_env::{Env, TaskHandle, defect};
+use hotfire_protocol::topic;
+use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
+use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver};
+use parking_lot::{Mutex, RwLock};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::client_info::EXPIRY_SCAN;
+use crate::config::BrokerConfig;
+use crate::config_file;
+use crate::delay::{self, DelayCursors, DelayLevels};
+use crate::groups::Groups;
+use crate::observer::BrokerObserver;
+use crate::processor::{Processor, pull, send};
+use crate::pull_hold::{HOLD_TICK, PullHold};
+use crate::registration::FIRST_RENEWAL;
+use crate::send_gate::SendGate;
+use crate::state::State;
+use crate::topics::Topics;
+
+/// When committed offsets are written for the first time.
+const FIRST_OFFSET_WRITE: Duration = Duration::from_secs(10);
+/// How often queued sends are looked at for those that waited too long (`BrokerFastFailure`).
+const FAST_FAILURE_TICK: Duration = Duration::from_millis(10);
+/// How far below the main port the fast one is.
+const FAST_PORT_OFFSET: u16 = 2;
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A setting that no broker can work with.
+    #[error("the broker's configuration is wrong: {0}")]
+    Config(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The message store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A running broker. Dropping it stops nothing: [`Broker::shutdown`] does.
+pub struct Broker {
+    state: Arc<State>,
+    servers: Vec<Server>,
+    local: SocketAddr,
+    tasks: Mutex<Vec<TaskHandle>>,
+}
+
+impl Broker {
+    /// Starts a broker: opens its store, listens, and registers with the name servers. When this
+    /// returns it serves, and each name server knows it or has let its time pass.
+    ///
+    /// # Errors
+    /// The configuration is wrong, the store cannot be opened or the port is taken.
+    pub async fn start(
+        env: &Env,
+        config: BrokerConfig,
+        observer: Option<Arc<dyn BrokerObserver>>,
+    ) -> Result<Self, BrokerError> {
+        check(&config)?;
+        let store_observer = observer
+            .clone()
+            .map(|observer| observer as Arc<dyn StoreObserver>);
+        let store = MessageStore::open_observed(env, config.store.clone(), store_observer).await?;
+        let started = Self::start_with(env, config, observer, store.clone()).await;
+        if started.is_err()
+            && let Err(error) = store.shutdown().await
+        {
+            tracing::error!(%error, "cannot close the store");
+        }
+        started
+    }
+
+    async fn start_with(
+        env: &Env,
+        config: BrokerConfig,
+        observer: Option<Arc<dyn BrokerObserver>>,
+        store: MessageStore,
+    ) -> Result<Self, BrokerError> {
+        let state = Arc::new(load(env, config, observer, store)?);
+        let weak = Arc::downgrade(&state);
+        state.store.set_arrival_listener(Arc::new(move |arrival| {
+            if let Some(state) = weak.upgrade() {
+                pull::on_arrival(&state, arrival);
+            }
+        }));
+        let servers = listen(env, &state).await?;
+        let local = servers.first().map_or(state.address(), Server::local);
+        let tasks = spawn_services(&state);
+        state.register().await;
+        let name = state.config().broker_name.clone();
+        tracing::info!(name, address = %state.address(), "the broker is up");
+        Ok(Self {
+            state,
+            servers,
+            local,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// The address that is listened on.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address that clients are told.
+    pub fn address(&self) -> SocketAddr {
+        self.state.address()
+    }
+
+    /// The message store.
+    pub fn store(&self) -> &MessageStore {
+        &self.state.store
+    }
+
+    /// Stops cleanly: leaves the name servers, lets running requests finish, writes offsets and
+    /// closes the store.
+    pub async fn shutdown(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.abort();
+        }
+        self.state.unregister().await;
+        for server in &self.servers {
+            server.shutdown().await;
+        }
+        self.state.save_offsets();
+        self.state.save_cursors();
+        if let Err(error) = self.state.store.shutdown().await {
+            tracing::error!(%error, "cannot close the store");
+        }
+        self.state.namesrv.shutdown();
+    }
+}
+
+fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
+    let names = [&config.broker_cluster_name, &config.broker_name];
+    for name in names {
+        topic::check_topic(name).map_err(|error| BrokerError::Config(error.to_string()))?;
+    }
+    if config.store.delay_levels.iter().any(|&delay| delay < 0) {
+        return Err(BrokerError::Config("a delay level is negative".to_owned()));
+    }
+    if config.broker_id != 0 {
+        let wrong = "replicas are not supported: brokerId must be 0";
+        return Err(BrokerError::Config(wrong.to_owned()));
+    }
+    Ok(())
+}
+
+/// Reads one of the broker's files. One that cannot be read, nor its backup, counts as empty: that
+/// means more redeliveries, where Java's broker refuses to start.
+fn load_file<T: DeserializeOwned>(env: &Env, config: &BrokerConfig, name: &str) -> Option<T> {
+    let path = State::config_path(config, name);
+    config_file::load(&**env.disk(), &path).unwrap_or_else(|error| {
+        tracing::error!(%error, "neither a configuration file nor its backup can be read");
+        None
+    })
+}
+
+/// The state that an earlier life left.
+fn load(
+    env: &Env,
+    config: BrokerConfig,
+    observer: Option<Arc<dyn BrokerObserver>>,
+    store: MessageStore,
+) -> Result<State, BrokerError> {
+    let started_ms = env.now_ms();
+    let mut topics = Topics::new(&config, started_ms);
+    if let Some(file) = load_file(env, &config, "topics.json") {
+        topics.restore(file);
+    }
+    let mut groups = Groups::new(started_ms);
+    if let Some(file) = load_file(env, &config, "subscriptionGroup.json") {
+        groups.restore(file);
+    }
+    let mut offsets = None;
+    if !defect!(env, ForgetOffsets) {
+        offsets = load_file(env, &config, "consumerOffset.json");
+    }
+    let mut cursors: DelayCursors = load_file(env, &config, "delayOffset.json").unwrap_or_default();
+    cursors.correct(|queue_id| {
+        let min = store.min_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id);
+        (
+            min,
+            store.max_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id),
+        )
+    });
+    let ip = match &config.broker_ip1 {
+        Some(ip) => ip
+            .parse()
+            .map_err(|_| BrokerError::Config(format!("brokerIP1: `{ip}` is not an address")))?,
+        None => env.network().local_ip(),
+    };
+    let slots = config.send_message_thread_pool_nums;
+    let gate = SendGate::new(slots, config.send_thread_pool_queue_capacity);
+    Ok(State {
+        env: env.clone(),
+        sync_flush: config.store.flush_disk_type == FlushDiskType::Sync,
+        levels: DelayLevels::new(config.store.delay_levels.clone()),
+        store,
+        ip,
+        port: OnceLock::new(),
+        observer,
+        entropy: env.entropy("broker queue choice"),
+        namesrv: Client::new(env, ClientConfig::default(), None),
+        started_ms,
+        topics: RwLock::new(topics),
+        groups: RwLock::new(groups),
+        offsets: Mutex::new(offsets.unwrap_or_default()),
+        producers: Mutex::default(),
+        consumers: Mutex::default(),
+        channels: Mutex::default(),
+        locks: Mutex::default(),
+        cursors: Mutex::new(cursors),
+        hold: Mutex::new(PullHold::default()),
+        woken: Mutex::default(),
+        wake: Notify::new(),
+        gate: Mutex::new(gate),
+        send_queued: Notify::new(),
+        defect_clock: AtomicU64::new(0),
+        config: RwLock::new(Arc::new(config)),
+    })
+}
+
+/// Listens on the main port and, if wanted, on the fast one.
+async fn listen(env: &Env, state: &Arc<State>) -> Result<Vec<Server>, BrokerError> {
+    let config = state.config();
+    let (host, port) = config
+        .listen
+        .rsplit_once(':')
+        .unwrap_or((&config.listen, ""));
+    let port: u16 = port
+        .parse()
+        .map_err(|_| BrokerError::Config(format!("`{}` is not host:port", config.listen)))?;
+    if port != 0 {
+        state.set_port(port);
+    }
+    let main = bind(env, state, &config.listen, false).await?;
+    state.set_port(main.local().port());
+    let mut servers = vec![main];
+    if config.listen_fast && port > FAST_PORT_OFFSET {
+        let address = format!("{host}:{}", port - FAST_PORT_OFFSET);
+        match bind(env, state, &address, true).await {
+            Ok(fast) => servers.push(fast),
+            Err(error) => {
+                for server in &servers {
+                    server.shutdown().await;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(servers)
+}
+
+async fn bind(
+    env: &Env,
+    state: &Arc<State>,
+    address: &str,
+    fast: bool,
+) -> Result<Server, BrokerError> {
+    let processor = Arc::new(Processor::new(state.clone(), fast));
+    Server::bind(env, address, ServerConfig::default(), processor)
+        .await
+        .map_err(|source| BrokerError::Listen {
+            address: address.to_owned(),
+            source,
+        })
+}
+
+/// Does something again and again.
+fn periodic(
+    state: &Arc<State>,
+    name: &'static str,
+    first: Duration,
+    period: Duration,
+    action: impl Fn(&State) + Send + 'static,
+) -> TaskHandle {
+    let shared = state.clone();
+    state.env.spawn(name, async move {
+        sleep(first).await;
+        loop {
+            action(&shared);
+            sleep(period).await;
+        }
+    })
+}
+
+fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
+    let config = state.config();
+    let offset_writes = config.flush_consumer_offset_interval;
+    let cursor_writes = config.flush_delay_offset_interval;
+    vec![
+        state
+            .env
+            .spawn("registration", renew_registration(state.clone())),
+        state
+            .env
+            .spawn("wake-pulls", run_woken_pulls(state.clone())),
+        state
+            .env
+            .spawn("fast-failure", expire_queued_sends(state.clone())),
+        periodic(
+            state,
+            "expire-clients",
+            EXPIRY_SCAN,
+            EXPIRY_SCAN,
+            expire_clients,
+        ),
+        periodic(state, "hold-tick", HOLD_TICK, HOLD_TICK, pull::wake_all),
+        periodic(
+            state,
+            "write-offsets",
+            FIRST_OFFSET_WRITE,
+            offset_writes,
+            State::save_offsets,
+        ),
+        periodic(
+            state,
+            "write-cursors",
+            cursor_writes,
+            cursor_writes,
+            State::save_cursors,
+        ),
+        periodic(
+            state,
+            "deliver-delayed",
+            delay::FIRST_RUN,
+            delay::PASS_INTERVAL,
+            State::deliver_due,
+        ),
+    ]
+}
+
+async fn renew_registration(state: Arc<State>) {
+    sleep(FIRST_RENEWAL).await;
+    loop {
+        state.register().await;
+        sleep(state.renewal_period()).await;
+    }
+}
+
+async fn run_woken_pulls(state: Arc<State>) {
+    loop {
+        state.wake.notified().await;
+        pull::run_woken(&state);
+    }
+}
+
+async fn expire_queued_sends(state: Arc<State>) {
+    loop {
+        state.send_queued.notified().await;
+        while send::expire_queued(&state) {
+            sleep(FAST_FAILURE_TICK).await;
+        }
+    }
+}
+
+/// Drops clients that have been silent for too long, and closes their connections.
+fn expire_clients(state: &State) {
+    let now = Instant::now();
+    let silent_producers = state.producers.lock().expire(now);
+    let (silent_consumers, changed) = state.consumers.lock().expire(now);
+    for connection in silent_producers.iter().chain(&silent_consumers) {
+        let channel = state.channels.lock().get(connection).cloned();
+        if let Some(channel) = channel {
+            channel.close("no heartbeat for 120 s");
+        }
+    }
+    for changed in &changed {
+        state.notify_members(changed);
+    }
+}

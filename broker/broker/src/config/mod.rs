@@ -1,0 +1,170 @@
+//! The broker's configuration (`BrokerConfig`, `MessageStoreConfig`).
+
+mod properties;
+
+use std::time::Duration;
+
+use hotfire_store::StoreConfig;
+
+use crate::topics::READ_WRITE;
+
+pub use properties::PropertyError;
+
+/// The port that brokers listen on (`BrokerStartup`).
+pub const DEFAULT_PORT: u16 = 10_911;
+
+/// The settings of a broker, named as in `BrokerConfig`, with its defaults.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// The name of the cluster (`brokerClusterName`). Default `DefaultCluster`.
+    pub broker_cluster_name: String,
+    /// The name of the broker group (`brokerName`). Default `broker-a`.
+    pub broker_name: String,
+    /// The number within the group (`brokerId`). 0 is the master, and all that is supported.
+    pub broker_id: i64,
+    /// The address to listen on, as `host:port`. Default `0.0.0.0:10911`.
+    pub listen: String,
+    /// Whether the port two below is listened on as well, as clients with the VIP channel switched
+    /// on expect. Default true; not done when the port is 0.
+    pub listen_fast: bool,
+    /// The address that clients are told (`brokerIP1`). Default: that of the environment.
+    pub broker_ip1: Option<String>,
+    /// The name servers (`namesrvAddr`), as `host:port`. Without any the broker is on its own.
+    pub namesrv_addrs: Vec<String>,
+    /// What the broker permits (`brokerPermission`), see [`hotfire_protocol::topic::perm`]. Default read and write.
+    pub broker_permission: i32,
+    /// The region that send responses name (`regionId`). Default `DefaultRegion`.
+    pub region_id: String,
+    /// Whether send responses switch on tracing (`traceOn`). Default true.
+    pub trace_on: bool,
+
+    /// Whether topics are created when somebody sends to them (`autoCreateTopicEnable`).
+    pub auto_create_topic_enable: bool,
+    /// Whether consumer groups are created when they show up (`autoCreateSubscriptionGroup`).
+    pub auto_create_subscription_group: bool,
+    /// The queues of the default topic (`defaultTopicQueueNums`). Default 8.
+    pub default_topic_queue_nums: i32,
+    /// Whether the topic named like the cluster can be used (`clusterTopicEnable`).
+    pub cluster_topic_enable: bool,
+    /// Whether the topic named like the broker can be used (`brokerTopicEnable`).
+    pub broker_topic_enable: bool,
+    /// Whether there is a topic for message traces (`traceTopicEnable`). Default false.
+    pub trace_topic_enable: bool,
+    /// The topic for message traces (`msgTraceTopicName`). Default `RMQ_SYS_TRACE_TOPIC`.
+    pub msg_trace_topic_name: String,
+
+    /// Whether pulls may wait for messages (`longPollingEnable`). Default true.
+    pub long_polling_enable: bool,
+    /// How long they wait otherwise (`shortPollingTimeMills`). Default 1 s.
+    pub short_polling_time: Duration,
+    /// Whether lite pull consumers are served (`litePullMessageEnable`). Default true.
+    pub lite_pull_message_enable: bool,
+    /// Whether members learn at once that their group changed
+    /// (`notifyConsumerIdsChangedEnable`). Default true.
+    pub notify_consumer_ids_changed_enable: bool,
+    /// Whether replicas serve reads (`slaveReadEnable`); goes into the advice that pulls get.
+    pub slave_read_enable: bool,
+    /// The most messages that a query by unique key answers (`defaultQueryMaxNum`). Default 32.
+    pub default_query_max_num: usize,
+
+    /// How often committed offsets are written (`flushConsumerOffsetInterval`). Default 5 s.
+    pub flush_consumer_offset_interval: Duration,
+    /// How often the cursors of delay levels are written (`flushDelayOffsetInterval`). Default 10 s.
+    pub flush_delay_offset_interval: Duration,
+    /// How often the broker registers (`registerNameServerPeriod`), 10 s to 60 s. Default 30 s.
+    pub register_name_server_period: Duration,
+    /// How long a registration may take (`registerBrokerTimeoutMills`). Default 6 s.
+    pub register_broker_timeout: Duration,
+
+    /// Whether requests that queued for too long are refused (`brokerFastFailureEnable`).
+    pub broker_fast_failure_enable: bool,
+    /// How long a send may queue (`waitTimeMillsInSendQueue`). Default 200 ms.
+    pub wait_time_in_send_queue: Duration,
+    /// How many sends may wait for the disk at once (`sendMessageThreadPoolNums`); more queue.
+    /// Default 256: a waiting send holds no thread here.
+    pub send_message_thread_pool_nums: usize,
+    /// How many sends may queue (`sendThreadPoolQueueCapacity`). Default 10,000.
+    pub send_thread_pool_queue_capacity: usize,
+    /// Before this time, in milliseconds since the epoch, sends are refused
+    /// (`startAcceptSendRequestTimeStamp`). Default 0.
+    pub start_accept_send_request_time_stamp: i64,
+
+    /// The message store.
+    pub store: StoreConfig,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            broker_cluster_name: "DefaultCluster".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            broker_id: 0,
+            listen: format!("0.0.0.0:{DEFAULT_PORT}"),
+            listen_fast: true,
+            broker_ip1: None,
+            namesrv_addrs: Vec::new(),
+            broker_permission: READ_WRITE,
+            region_id: "DefaultRegion".to_owned(),
+            trace_on: true,
+            auto_create_topic_enable: true,
+            auto_create_subscription_group: true,
+            default_topic_queue_nums: 8,
+            cluster_topic_enable: true,
+            broker_topic_enable: true,
+            trace_topic_enable: false,
+            msg_trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
+            long_polling_enable: true,
+            short_polling_time: Duration::from_secs(1),
+            lite_pull_message_enable: true,
+            notify_consumer_ids_changed_enable: true,
+            slave_read_enable: false,
+            default_query_max_num: 32,
+            flush_consumer_offset_interval: Duration::from_secs(5),
+            flush_delay_offset_interval: Duration::from_secs(10),
+            register_name_server_period: Duration::from_secs(30),
+            register_broker_timeout: Duration::from_secs(6),
+            broker_fast_failure_enable: true,
+            wait_time_in_send_queue: Duration::from_millis(200),
+            send_message_thread_pool_nums: 256,
+            send_thread_pool_queue_capacity: 10_000,
+            start_accept_send_request_time_stamp: 0,
+            store: StoreConfig::default(),
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Reads a Java properties file, as `mqbroker -c` takes it; what it does not mention has its
+    /// default.
+    ///
+    /// Keys of Apache RocketMQ that mean nothing here (thread pools, Netty buffers and the like) are
+    /// accepted and logged.
+    ///
+    /// # Errors
+    /// A key that RocketMQ does not know either, or a value that its key cannot have.
+    pub fn from_properties(text: &str) -> Result<Self, PropertyError> {
+        let mut config = Self::default();
+        for entry in properties::parse(text)? {
+            properties::apply(&mut config, &entry)?;
+        }
+        Ok(config)
+    }
+
+    /// Reads `key=value` on top of this configuration, as an administrator changes a running broker.
+    ///
+    /// # Errors
+    /// As [`BrokerConfig::from_properties`].
+    pub fn update(&mut self, text: &str) -> Result<(), PropertyError> {
+        let mut updated = self.clone();
+        for entry in properties::parse(text)? {
+            properties::apply(&mut updated, &entry)?;
+        }
+        *self = updated;
+        Ok(())
+    }
+
+    /// The configuration as Java properties.
+    pub fn to_properties(&self) -> String {
+        properties::render(self)
+    }
+}

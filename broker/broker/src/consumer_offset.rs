@@ -1,0 +1,203 @@
+//! The offsets that consumer groups committed (`ConsumerOffsetManager`).
+//!
+//! A commit is a blind overwrite: no generation or lease protects it, and going backwards is
+//! accepted, as in RocketMQ. The table is written to `config/consumerOffset.json` every 5 s and at a
+//! clean stop, so a crash forgets at most 5 s of commits.
+//!
+//! Invariant: a key's topic and group contain no `@`, which the file puts between the two.
+
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The next offset to consume, by group, topic and queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerOffsets {
+    groups: BTreeMap<String, BTreeMap<String, QueueOffsets>>,
+}
+
+/// The next offset to consume, by queue id.
+pub type QueueOffsets = BTreeMap<i32, i64>;
+
+/// Separates topic and group in the keys of the file.
+const TOPIC_GROUP_SEPARATOR: char = '@';
+
+impl ConsumerOffsets {
+    /// Sets an offset and returns the one before.
+    pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        self.queues_mut(group, topic)?.insert(queue_id, offset)
+    }
+
+    /// The committed offset of a queue.
+    pub fn get(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.queues(group, topic)?.get(&queue_id).copied()
+    }
+
+    /// The committed offsets of a topic.
+    pub fn queues(&self, group: &str, topic: &str) -> Option<&QueueOffsets> {
+        self.groups.get(group)?.get(topic)
+    }
+
+    /// The topics that a group has committed offsets of.
+    pub fn topics_of(&self, group: &str) -> impl Iterator<Item = &str> {
+        let topics = self.groups.get(group).into_iter().flatten();
+        topics.map(|(topic, _)| topic.as_str())
+    }
+
+    /// The groups that have committed offsets of a topic.
+    pub fn groups_of(&self, topic: &str) -> impl Iterator<Item = &str> {
+        self.groups
+            .iter()
+            .filter(move |(_, topics)| topics.contains_key(topic))
+            .map(|(group, _)| group.as_str())
+    }
+
+    /// Forgets a group.
+    pub fn remove_group(&mut self, group: &str) {
+        self.groups.remove(group);
+    }
+
+    /// Forgets a topic.
+    pub fn remove_topic(&mut self, topic: &str) {
+        for topics in self.groups.values_mut() {
+            topics.remove(topic);
+        }
+        self.groups.retain(|_, topics| !topics.is_empty());
+    }
+
+    fn queues_mut(&mut self, group: &str, topic: &str) -> Option<&mut QueueOffsets> {
+        if !self.groups.contains_key(group) {
+            self.groups.insert(group.to_owned(), BTreeMap::new());
+        }
+        let topics = self.groups.get_mut(group)?;
+        if !topics.contains_key(topic) {
+            topics.insert(topic.to_owned(), QueueOffsets::new());
+        }
+        topics.get_mut(topic)
+    }
+}
+
+/// The shape of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File<Q> {
+    offset_table: BTreeMap<String, Q>,
+}
+
+impl Serialize for ConsumerOffsets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.groups.iter().flat_map(|(group, topics)| {
+            let key = move |topic: &str| format!("{topic}{TOPIC_GROUP_SEPARATOR}{group}");
+            topics
+                .iter()
+                .map(move |(topic, queues)| (key(topic), queues))
+        });
+        let offset_table = entries.collect();
+        File { offset_table }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ConsumerOffsets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let file = File::<QueueOffsets>::deserialize(deserializer)?;
+        let mut offsets = Self::default();
+        for (key, queues) in file.offset_table {
+            let (topic, group) = key
+                .split_once(TOPIC_GROUP_SEPARATOR)
+                .ok_or_else(|| D::Error::custom(format!("`{key}` is not topic@group")))?;
+            let topics = offsets.groups.entry(group.to_owned()).or_default();
+            topics.insert(topic.to_owned(), queues);
+        }
+        Ok(offsets)
+    }
+}
+
+/// What a broker answers to a member that asks for its start position: the committed offset; without
+/// one 0, if the queue's first message is still there and in memory, so that a new group misses
+/// nothing of a young topic; else nothing, and the member decides by its own rule
+/// (`ConsumerManageProcessor.queryConsumerOffset`).
+pub fn start_position(
+    committed: Option<i64>,
+    min_offset: i64,
+    first_is_in_memory: bool,
+    zero_if_not_found: bool,
+) -> Option<i64> {
+    committed
+        .filter(|&offset| offset >= 0)
+        .or_else(|| (min_offset <= 0 && first_is_in_memory && zero_if_not_found).then_some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use hotfire_protocol::body::fastjson;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_overwrites_even_backwards() {
+        let mut offsets = ConsumerOffsets::default();
+        assert_eq!(offsets.commit("g", "t", 0, 9), None);
+        assert_eq!(offsets.commit("g", "t", 0, 4), Some(9));
+        assert_eq!(offsets.get("g", "t", 0), Some(4));
+        assert_eq!(offsets.get("g", "t", 1), None);
+        assert_eq!(offsets.get("h", "t", 0), None);
+    }
+
+    fn json(offsets: &ConsumerOffsets) -> String {
+        String::from_utf8(fastjson::to_pretty_vec(offsets).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_file_is_in_fastjsons_pretty_dialect() {
+        let mut offsets = ConsumerOffsets::default();
+        assert_eq!(json(&offsets), "{\n\t\"offsetTable\":{}\n}");
+        offsets.commit("Golden_group", "GoldenTopic", 1, 2);
+        offsets.commit("Golden_group", "GoldenTopic", 0, 4);
+        offsets.commit("Golden_group", "%RETRY%Golden_group", 0, 2);
+        assert_eq!(
+            json(&offsets),
+            "{\n\t\"offsetTable\":{\n\t\t\"%RETRY%Golden_group@Golden_group\":{0:2\n\t\t},\
+             \n\t\t\"GoldenTopic@Golden_group\":{0:4,1:2\n\t\t}\n\t}\n}"
+        );
+    }
+
+    #[test]
+    fn the_file_of_apache_rocketmq_is_read() {
+        let golden = include_bytes!("../tests/fixtures/consumerOffset.json");
+        let offsets: ConsumerOffsets = fastjson::from_slice(golden).unwrap();
+        assert_eq!(offsets.get("Golden_group", "GoldenTopic", 3), Some(4));
+        assert_eq!(json(&offsets).len(), golden.len());
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error() {
+        for text in ["", "{", "[]", "{\"offsetTable\":{\"t@g\":{\"a\":1}}}"] {
+            let read = fastjson::from_slice::<ConsumerOffsets>(text.as_bytes());
+            assert!(read.is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn topics_and_groups_can_be_listed_and_forgotten() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.commit("g", "t", 0, 1);
+        offsets.commit("g", "u", 0, 1);
+        offsets.commit("h", "t", 0, 1);
+        assert_eq!(offsets.groups_of("t").collect::<Vec<_>>(), ["g", "h"]);
+        assert_eq!(offsets.topics_of("g").collect::<Vec<_>>(), ["t", "u"]);
+        offsets.remove_topic("t");
+        assert_eq!(offsets.groups_of("t").count(), 0);
+        offsets.remove_group("g");
+        assert_eq!(offsets, ConsumerOffsets::default());
+    }
+
+    #[test]
+    fn a_new_group_on_a_young_topic_starts_at_zero() {
+        assert_eq!(start_position(None, 0, true, true), Some(0));
+        assert_eq!(start_position(None, 7, true, true), None);
+        assert_eq!(start_position(None, 0, false, true), None);
+        assert_eq!(start_position(None, 0, true, false), None);
+        assert_eq!(start_position(Some(5), 7, true, true), Some(5));
+    }
+}

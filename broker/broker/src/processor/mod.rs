@@ -1,0 +1,153 @@
+//! Request processors: one file for each kind of request, as Apache RocketMQ has a processor class
+//! for each.
+//!
+//! A processor reads its header, checks in RocketMQ's order, and answers at once unless it has to
+//! wait for the disk or for messages. Whatever a peer sends, the worst that comes of it is an error
+//! response.
+
+mod admin;
+mod client;
+mod lock;
+mod offset;
+pub(crate) mod pull;
+pub(crate) mod send;
+mod send_back;
+mod stats;
+
+use std::sync::Arc;
+
+use hotfire_protocol::header::Field;
+use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
+use hotfire_remoting::{Channel, Handled, RequestHandler};
+
+use crate::refusal::Refusal;
+use crate::state::State;
+
+/// Serves the requests of one listening port.
+pub(crate) struct Processor {
+    broker: Arc<State>,
+    /// The port two below the main one, where nobody pulls.
+    fast: bool,
+}
+
+impl Processor {
+    pub fn new(broker: Arc<State>, fast: bool) -> Self {
+        Self { broker, fast }
+    }
+}
+
+/// The answer to a request, before it is made a response.
+type Answer = Result<RemotingCommand, Refusal>;
+
+impl RequestHandler for Processor {
+    fn handle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
+        let broker = &self.broker;
+        match RequestCode(request.code) {
+            RequestCode::SEND_MESSAGE
+            | RequestCode::SEND_MESSAGE_V2
+            | RequestCode::SEND_BATCH_MESSAGE => send::handle(broker, channel, request),
+            RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
+                pull::handle(broker, channel, request)
+            }
+            RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
+            _ => {
+                let answer = self.answer(channel, &request);
+                Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
+            }
+        }
+    }
+
+    fn connected(&self, channel: &Channel) {
+        self.broker
+            .channels
+            .lock()
+            .insert(channel.id(), channel.clone());
+    }
+
+    fn closed(&self, channel: &Channel, _reason: &str) {
+        let (broker, connection) = (&self.broker, channel.id());
+        broker.channels.lock().remove(&connection);
+        broker.producers.lock().connection_closed(connection);
+        let changed = broker.consumers.lock().connection_closed(connection);
+        for changed in &changed {
+            broker.notify_members(changed);
+        }
+    }
+}
+
+impl Processor {
+    /// The requests that are answered on the spot.
+    fn answer(&self, channel: &Channel, request: &RemotingCommand) -> Answer {
+        let broker = &self.broker;
+        match RequestCode(request.code) {
+            RequestCode::HEART_BEAT => client::heartbeat(broker, channel, request),
+            RequestCode::UNREGISTER_CLIENT => client::unregister(broker, channel, request),
+            RequestCode::CHECK_CLIENT_CONFIG => client::check_config(request),
+            RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
+            RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
+            RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
+            RequestCode::QUERY_CONSUMER_OFFSET => offset::query(broker, request),
+            RequestCode::UPDATE_CONSUMER_OFFSET => offset::update(broker, request),
+            RequestCode::GET_MAX_OFFSET => offset::max(broker, request),
+            RequestCode::GET_MIN_OFFSET => offset::min(broker, request),
+            RequestCode::GET_EARLIEST_MSG_STORETIME => offset::earliest_time(broker, request),
+            RequestCode::LOCK_BATCH_MQ => lock::lock(broker, request),
+            RequestCode::UNLOCK_BATCH_MQ => lock::unlock(broker, request),
+            RequestCode::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, request),
+            RequestCode::DELETE_TOPIC_IN_BROKER => admin::delete_topic(broker, request),
+            RequestCode::GET_ALL_TOPIC_CONFIG => admin::topics(broker, request),
+            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+                admin::update_group(broker, request)
+            }
+            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => admin::groups(broker, request),
+            RequestCode::DELETE_SUBSCRIPTIONGROUP => admin::delete_group(broker, request),
+            RequestCode::GET_ALL_CONSUMER_OFFSET => admin::all_offsets(broker, request),
+            RequestCode::GET_ALL_DELAY_OFFSET => admin::all_cursors(broker, request),
+            RequestCode::UPDATE_BROKER_CONFIG => admin::update_config(broker, request),
+            RequestCode::GET_BROKER_CONFIG => admin::config(broker, request),
+            RequestCode::GET_TOPIC_STATS_INFO => stats::topic(broker, request),
+            RequestCode::GET_CONSUME_STATS => stats::group(broker, request),
+            RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => stats::groups_of(broker, request),
+            RequestCode::GET_BROKER_RUNTIME_INFO => stats::runtime(broker, request),
+            _ => Err(unsupported(request)),
+        }
+    }
+}
+
+fn unsupported(request: &RemotingCommand) -> Refusal {
+    let remark = format!(" request type {} not supported", request.code);
+    Refusal::new(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, remark)
+}
+
+/// A successful answer without anything in it.
+fn done(request: &RemotingCommand) -> Answer {
+    Ok(request.response(ResponseCode::SUCCESS))
+}
+
+/// A successful answer with a body.
+fn body(request: &RemotingCommand, json: Vec<u8>) -> Answer {
+    Ok(request.response(ResponseCode::SUCCESS).with_body(json))
+}
+
+/// What is wrong with a body.
+fn bad_body(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("cannot read the body: {error}"),
+    )
+}
+
+/// A required text of a header, borrowed.
+fn text<'a>(ext: &'a ExtFields, name: &'static str) -> Result<&'a str, HeaderError> {
+    ext.get(name).ok_or(HeaderError::Missing(name))
+}
+
+/// A field of a header.
+fn field<T: Field>(ext: &ExtFields, name: &'static str) -> Result<T, HeaderError> {
+    T::take(name, ext)
+}
+
+/// A remark that ends with where Apache RocketMQ's users look for help (`FAQUrl.suggestTodo`).
+fn faq(remark: &str) -> String {
+    format!("{remark} \nSee http://rocketmq.apache.org/docs/faq/ for further details.")
+}

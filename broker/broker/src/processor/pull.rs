@@ -1,0 +1,410 @@
+//! Pulls: PULL_MESSAGE and LITE_PULL_MESSAGE (`PullMessageProcessor`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hotfire_env::defect;
+use hotfire_protocol::body::{SubscriptionData, SubscriptionGroupConfig};
+use hotfire_protocol::header::pull::{PullMessageResponseHeader, sys_flag};
+use hotfire_protocol::topic::perm;
+use hotfire_protocol::{
+    ExtFields, Header, HeaderError, RemotingCommand, RequestCode, ResponseCode, filter,
+};
+use hotfire_remoting::{Channel, Handled};
+use hotfire_store::{Arrival, GetMessageResult, GetMessageStatus};
+use tokio::time::Instant;
+
+use super::{faq, field, text};
+use crate::config::BrokerConfig;
+use crate::pull_hold::Parked;
+use crate::refusal::Refusal;
+use crate::state::{State, Waiting};
+
+/// The longest wait that a request can ask for; more would only be a way to hoard memory.
+const SUSPEND_MAX_MS: i64 = 24 * 3_600_000;
+/// The master's number, as the broker to pull from.
+const MASTER_ID: i64 = 0;
+
+/// The header of a pull, borrowed.
+struct PullHeader<'a> {
+    group: &'a str,
+    topic: &'a str,
+    queue_id: i32,
+    queue_offset: i64,
+    max_msg_nums: i32,
+    sys_flag: i32,
+    commit_offset: i64,
+    suspend_timeout_ms: i64,
+    subscription: &'a str,
+    sub_version: i64,
+    expression_type: Option<&'a str>,
+    max_msg_bytes: Option<i32>,
+}
+
+impl<'a> PullHeader<'a> {
+    fn read(ext: &'a ExtFields) -> Result<Self, HeaderError> {
+        Ok(Self {
+            group: text(ext, "consumerGroup")?,
+            topic: text(ext, "topic")?,
+            queue_id: field(ext, "queueId")?,
+            queue_offset: field(ext, "queueOffset")?,
+            max_msg_nums: field(ext, "maxMsgNums")?,
+            sys_flag: field(ext, "sysFlag")?,
+            commit_offset: field(ext, "commitOffset")?,
+            suspend_timeout_ms: field(ext, "suspendTimeoutMillis")?,
+            subscription: ext.get("subscription").unwrap_or_default(),
+            sub_version: field(ext, "subVersion")?,
+            expression_type: ext.get("expressionType"),
+            max_msg_bytes: field(ext, "maxMsgBytes")?,
+        })
+    }
+
+    fn has(&self, flag: i32) -> bool {
+        self.sys_flag & flag != 0
+    }
+}
+
+/// Serves a pull, or parks it until messages arrive.
+pub(super) fn handle(broker: &State, channel: &Channel, request: RemotingCommand) -> Handled {
+    let parked = match serve(broker, channel, &request, true) {
+        Ok(Served::Answer(response)) => return Handled::Reply(response),
+        Err(refusal) => return Handled::Reply(refusal.response(&request)),
+        Ok(Served::Park(parked)) => parked,
+    };
+    let Some((topic, queue_id)) = request
+        .ext
+        .get("topic")
+        .map(str::to_owned)
+        .zip(field(&request.ext, "queueId").ok())
+    else {
+        return Handled::None;
+    };
+    let pull_from = parked.pull_from;
+    let waiting = Waiting {
+        channel: channel.clone(),
+        request,
+    };
+    broker
+        .hold
+        .lock()
+        .park(&topic, queue_id, parked.map(waiting));
+    if broker.store.max_offset_in_queue(&topic, queue_id) > pull_from {
+        // Something arrived between the look and the parking; on one thread it cannot.
+        wake_all(broker);
+    }
+    Handled::None
+}
+
+/// Runs the parked pulls again that were woken.
+pub(crate) fn run_woken(broker: &State) {
+    let woken = std::mem::take(&mut *broker.woken.lock());
+    for Waiting { channel, request } in woken {
+        if !channel.is_open() {
+            continue;
+        }
+        let response = match serve(broker, &channel, &request, false) {
+            Ok(Served::Answer(response)) => response,
+            Err(refusal) => refusal.response(&request),
+            Ok(Served::Park(_)) => continue,
+        };
+        if let Err(error) = channel.send(response) {
+            tracing::debug!(%error, "cannot answer a parked pull");
+        }
+    }
+}
+
+/// A message became visible: wakes those who wait for it.
+pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
+    let mut hold = broker.hold.lock();
+    if hold.is_empty() {
+        return;
+    }
+    let mut woken = Vec::new();
+    let now = Instant::now();
+    let (topic, queue_id) = (arrival.topic, arrival.queue_id);
+    hold.on_arrival(
+        topic,
+        queue_id,
+        arrival.logic_offset,
+        arrival.tags_code,
+        now,
+        &mut woken,
+    );
+    drop(hold);
+    wake(broker, woken);
+}
+
+/// Wakes every parked pull that has something to say.
+pub(crate) fn wake_all(broker: &State) {
+    let max_offset = |topic: &str, queue_id| broker.store.max_offset_in_queue(topic, queue_id);
+    let woken = broker.hold.lock().tick(Instant::now(), max_offset);
+    wake(broker, woken);
+}
+
+fn wake(broker: &State, woken: Vec<Waiting>) {
+    if !woken.is_empty() {
+        broker.woken.lock().extend(woken);
+        broker.wake.notify_one();
+    }
+}
+
+/// How a pull was served.
+enum Served {
+    Answer(RemotingCommand),
+    Park(Parked<()>),
+}
+
+impl Parked<()> {
+    fn map<R>(self, request: R) -> Parked<R> {
+        Parked {
+            pull_from: self.pull_from,
+            deadline: self.deadline,
+            subscription: self.subscription,
+            request,
+        }
+    }
+}
+
+/// What of a group's settings a pull needs.
+#[derive(Clone, Copy)]
+struct Group {
+    consume_enable: bool,
+    consume_broadcast_enable: bool,
+    broker_id: i64,
+}
+
+impl Group {
+    fn of(group: &SubscriptionGroupConfig) -> Self {
+        Self {
+            consume_enable: group.consume_enable,
+            consume_broadcast_enable: group.consume_broadcast_enable,
+            broker_id: group.broker_id,
+        }
+    }
+}
+
+/// Looks for messages. On the first pass an empty result may park the request, and the offset that
+/// comes along is committed.
+fn serve(
+    broker: &State,
+    channel: &Channel,
+    request: &RemotingCommand,
+    first_pass: bool,
+) -> Result<Served, Refusal> {
+    let config = broker.config();
+    let header = PullHeader::read(&request.ext)?;
+    let group = check(broker, &config, &header, request, channel)?;
+    let subscription = subscription(broker, &header, group)?;
+    if !subscription.is_tag() {
+        let kind = subscription.expression_type.as_deref().unwrap_or_default();
+        return Err(Refusal::new(
+            ResponseCode::SYSTEM_ERROR,
+            format!("The broker does not support consumer to filter message by {kind}"),
+        ));
+    }
+    let wanted = |tags_code| subscription.matches_tags_code(tags_code);
+    let found = broker.store.get_message(
+        header.topic,
+        header.queue_id,
+        header.queue_offset,
+        usize::try_from(header.max_msg_nums).unwrap_or(0),
+        header
+            .max_msg_bytes
+            .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(0)),
+        &wanted,
+    );
+    let code = response_code(found.status, header.queue_offset);
+    let parks = code == ResponseCode::PULL_NOT_FOUND && first_pass && header.has(sys_flag::SUSPEND);
+    let served = if parks {
+        let suspend = if config.long_polling_enable {
+            let ms = header.suspend_timeout_ms.clamp(0, SUSPEND_MAX_MS);
+            Duration::from_millis(ms.unsigned_abs())
+        } else {
+            config.short_polling_time
+        };
+        Served::Park(Parked {
+            pull_from: header.queue_offset,
+            deadline: Instant::now() + suspend,
+            subscription,
+            request: (),
+        })
+    } else {
+        let suggested = if config.slave_read_enable {
+            group.broker_id
+        } else {
+            MASTER_ID
+        };
+        Served::Answer(answer(broker, request, code, found, suggested))
+    };
+    if first_pass && header.has(sys_flag::COMMIT_OFFSET) {
+        let offset = header.commit_offset;
+        broker.commit_offset(header.group, header.topic, header.queue_id, offset);
+    }
+    Ok(served)
+}
+
+/// The checks before the subscription, in RocketMQ's order.
+fn check(
+    broker: &State,
+    config: &BrokerConfig,
+    header: &PullHeader<'_>,
+    request: &RemotingCommand,
+    channel: &Channel,
+) -> Result<Group, Refusal> {
+    let forbidden = |remark: String| Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
+    let (topic, group_name) = (header.topic, header.group);
+    if !perm::is_readable(config.broker_permission) {
+        let ip = broker.address().ip();
+        return forbidden(format!("the broker[{ip}] pulling message is forbidden"));
+    }
+    let lite = request.code == RequestCode::LITE_PULL_MESSAGE.0;
+    if lite && !config.lite_pull_message_enable {
+        let ip = broker.address().ip();
+        return forbidden(format!(
+            "the broker[{ip}] for lite pull consumer is forbidden"
+        ));
+    }
+    let Some(group) = broker.with_group(group_name, Group::of) else {
+        let remark = faq(&format!(
+            "subscription group [{group_name}] does not exist,"
+        ));
+        return Err(Refusal::new(
+            ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+            remark,
+        ));
+    };
+    if !group.consume_enable {
+        return forbidden(format!("subscription group no permission, {group_name}"));
+    }
+    let topics = broker.topics.read();
+    let Some(known) = topics.get(topic) else {
+        let remark = faq(&format!("topic[{topic}] not exist, apply first please!"));
+        return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
+    };
+    if !perm::is_readable(known.perm) {
+        return forbidden(format!("the topic[{topic}] pulling message is forbidden"));
+    }
+    if header.queue_id < 0 || header.queue_id >= known.read_queue_nums {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
+            header.queue_id,
+            known.read_queue_nums,
+            channel.peer()
+        );
+        return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+    }
+    Ok(group)
+}
+
+/// The subscription that the request brings along, or that the group's heartbeats told.
+fn subscription(
+    broker: &State,
+    header: &PullHeader<'_>,
+    group: Group,
+) -> Result<Arc<SubscriptionData>, Refusal> {
+    let (topic, version) = (header.topic, header.sub_version);
+    if header.has(sys_flag::SUBSCRIPTION) {
+        return if filter::is_tag_type(header.expression_type) {
+            let parsed = SubscriptionData::parse(topic, header.subscription, version);
+            parsed.map(Arc::new).map_err(|_| {
+                let remark = "parse the consumer's subscription failed";
+                Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark)
+            })
+        } else {
+            Ok(Arc::new(SubscriptionData::sql(
+                topic,
+                header.subscription,
+                version,
+            )))
+        };
+    }
+    let missing = |remark: &str| {
+        let remark = faq(remark);
+        Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark)
+    };
+    let consumers = broker.consumers.lock();
+    let members = consumers
+        .group(header.group)
+        .ok_or_else(|| missing("the consumer's group info not exist"))?;
+    if !group.consume_broadcast_enable && members.is_broadcasting() {
+        let remark = format!(
+            "the consumer group[{}] can not consume by broadcast way",
+            header.group
+        );
+        return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
+    }
+    let known = members
+        .subscriptions()
+        .get(topic)
+        .ok_or_else(|| missing("the consumer's subscription not exist"))?;
+    if known.sub_version < version {
+        let remark = "the consumer's subscription not latest";
+        return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
+    }
+    Ok(known.clone())
+}
+
+fn response_code(status: GetMessageStatus, queue_offset: i64) -> ResponseCode {
+    use GetMessageStatus::{
+        Found, MessageWasRemoving, NoMatchedLogicQueue, NoMatchedMessage, NoMessageInQueue,
+        OffsetFoundNull, OffsetOverflowBadly, OffsetOverflowOne, OffsetTooSmall,
+    };
+    match status {
+        Found => ResponseCode::SUCCESS,
+        NoMatchedMessage | MessageWasRemoving => ResponseCode::PULL_RETRY_IMMEDIATELY,
+        NoMatchedLogicQueue | NoMessageInQueue if queue_offset != 0 => {
+            ResponseCode::PULL_OFFSET_MOVED
+        }
+        NoMatchedLogicQueue | NoMessageInQueue | OffsetFoundNull | OffsetOverflowOne => {
+            ResponseCode::PULL_NOT_FOUND
+        }
+        OffsetOverflowBadly | OffsetTooSmall => ResponseCode::PULL_OFFSET_MOVED,
+    }
+}
+
+fn answer(
+    broker: &State,
+    request: &RemotingCommand,
+    code: ResponseCode,
+    mut found: GetMessageResult,
+    suggested: i64,
+) -> RemotingCommand {
+    plant_defects(broker, &mut found);
+    let mut response = request.response(code);
+    response.remark = Some(found.status.name().to_owned());
+    response.ext = ExtFields::with_capacity(4);
+    let header = PullMessageResponseHeader {
+        suggest_which_broker_id: suggested,
+        next_begin_offset: found.next_begin_offset,
+        min_offset: found.min_offset,
+        max_offset: found.max_offset,
+    };
+    header.write(&mut response.ext);
+    response.body = concat(found.messages);
+    response
+}
+
+/// One record is passed on as it is, several are copied behind each other.
+fn concat(mut records: Vec<Bytes>) -> Bytes {
+    if records.len() <= 1 {
+        return records.pop().unwrap_or_default();
+    }
+    let mut body = BytesMut::with_capacity(records.iter().map(Bytes::len).sum());
+    for record in &records {
+        body.extend_from_slice(record);
+    }
+    body.freeze()
+}
+
+fn plant_defects(broker: &State, found: &mut GetMessageResult) {
+    let chosen = || broker.defect_clock.fetch_add(1, Ordering::Relaxed) % 20 == 19;
+    if defect!(broker.env, PullSkips) && found.messages.len() > 1 && chosen() {
+        // The next offset is one too far for what is left.
+        found.messages.pop();
+    }
+    if defect!(broker.env, PullGoesBack) && !found.messages.is_empty() && chosen() {
+        found.next_begin_offset -= 1;
+    }
+}

@@ -1,0 +1,125 @@
+//! Which producers are connected (`ProducerManager`).
+//!
+//! Invariant: a group without members is not in the table.
+
+use std::collections::BTreeMap;
+
+use hotfire_remoting::ConnectionId;
+use tokio::time::Instant;
+
+use crate::client_info::ClientInfo;
+
+/// Producer groups and their connections.
+#[derive(Debug, Default)]
+pub struct Producers {
+    groups: BTreeMap<String, BTreeMap<ConnectionId, ClientInfo>>,
+}
+
+impl Producers {
+    /// A heartbeat: a new connection is entered, a known one refreshed.
+    pub fn register(&mut self, group: &str, connection: ConnectionId, client: ClientInfo) {
+        if let Some(members) = self.groups.get_mut(group) {
+            members.insert(connection, client);
+        } else {
+            let members = BTreeMap::from([(connection, client)]);
+            self.groups.insert(group.to_owned(), members);
+        }
+    }
+
+    /// A client says goodbye. True if it was there.
+    pub fn unregister(&mut self, group: &str, connection: ConnectionId) -> bool {
+        let Some(members) = self.groups.get_mut(group) else {
+            return false;
+        };
+        let removed = members.remove(&connection).is_some();
+        if members.is_empty() {
+            self.groups.remove(group);
+        }
+        removed
+    }
+
+    /// A connection is gone: it leaves all groups.
+    pub fn connection_closed(&mut self, connection: ConnectionId) {
+        self.retain(|at, _| at != connection);
+    }
+
+    /// Removes the connections without a heartbeat for too long and returns them: they are to be
+    /// closed.
+    pub fn expire(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let mut expired = Vec::new();
+        self.retain(|connection, client| {
+            let keep = !client.is_expired(now);
+            if !keep {
+                expired.push(connection);
+            }
+            keep
+        });
+        expired
+    }
+
+    /// The members of a group, by connection; `None` if it has none.
+    pub fn members(&self, group: &str) -> Option<&BTreeMap<ConnectionId, ClientInfo>> {
+        self.groups.get(group)
+    }
+
+    /// All groups with their members.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<ConnectionId, ClientInfo>)> {
+        self.groups
+            .iter()
+            .map(|(group, members)| (group.as_str(), members))
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool) {
+        for members in self.groups.values_mut() {
+            members.retain(|&connection, client| keep(connection, client));
+        }
+        self.groups.retain(|_, members| !members.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_info::{CLIENT_EXPIRY, tests::client};
+
+    const FIRST: ConnectionId = ConnectionId(1);
+    const SECOND: ConnectionId = ConnectionId(2);
+
+    #[test]
+    fn a_closed_connection_leaves_all_its_groups() {
+        let (mut producers, now) = (Producers::default(), Instant::now());
+        producers.register("g", FIRST, client("a", now));
+        producers.register("h", FIRST, client("a", now));
+        producers.register("h", SECOND, client("b", now));
+        producers.connection_closed(FIRST);
+        assert!(producers.members("g").is_none());
+        assert_eq!(producers.members("h").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_producer_expires_after_120_seconds_of_silence() {
+        let (mut producers, start) = (Producers::default(), Instant::now());
+        producers.register("g", FIRST, client("a", start));
+        assert_eq!(producers.expire(start + CLIENT_EXPIRY), []);
+        let late = start + CLIENT_EXPIRY + std::time::Duration::from_millis(1);
+        assert_eq!(producers.expire(late), [FIRST]);
+        assert!(producers.members("g").is_none());
+    }
+
+    #[test]
+    fn a_heartbeat_prolongs_a_producers_life() {
+        let (mut producers, start) = (Producers::default(), Instant::now());
+        producers.register("g", FIRST, client("a", start));
+        producers.register("g", FIRST, client("a", start + CLIENT_EXPIRY));
+        assert_eq!(producers.expire(start + CLIENT_EXPIRY * 2), []);
+    }
+
+    #[test]
+    fn the_last_goodbye_ends_a_group() {
+        let (mut producers, now) = (Producers::default(), Instant::now());
+        producers.register("g", FIRST, client("a", now));
+        assert!(!producers.unregister("g", SECOND));
+        assert!(producers.unregister("g", FIRST));
+        assert!(producers.members("g").is_none());
+    }
+}

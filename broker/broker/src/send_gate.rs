@@ -1,0 +1,151 @@
+//! Overload protection of sends (`BrokerFastFailure` and the send thread pool).
+//!
+//! Java hands each send to a thread pool with a bounded queue. Here a send is handled the moment its
+//! frame is read, and the one thing that it can wait for is the disk. So the pool becomes a number of
+//! slots (`sendMessageThreadPoolNums`) for sends that wait for a flush; when they are all taken, sends
+//! queue (`sendThreadPoolQueueCapacity`) and are refused when they have queued for too long
+//! (`waitTimeMillsInSendQueue`) or the queue is full.
+//!
+//! Invariants: a request in the queue has not touched the store, so its refusal is definite; slots
+//! are handed on in the order of arrival.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Slots and the queue behind them. `R` is what is needed to run a request later.
+#[derive(Debug)]
+pub struct SendGate<R> {
+    slots: usize,
+    taken: usize,
+    capacity: usize,
+    queue: VecDeque<Queued<R>>,
+}
+
+#[derive(Debug)]
+struct Queued<R> {
+    since: Instant,
+    request: R,
+}
+
+impl<R> SendGate<R> {
+    /// A gate with so many slots and a queue of this capacity.
+    pub fn new(slots: usize, capacity: usize) -> Self {
+        Self {
+            slots: slots.max(1),
+            taken: 0,
+            capacity,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Whether a request that arrives may run now. If it then has to wait, it takes a slot:
+    /// [`SendGate::take_slot`].
+    pub fn admits(&self) -> bool {
+        self.taken < self.slots && self.queue.is_empty()
+    }
+
+    /// Queues a request that was not admitted.
+    ///
+    /// # Errors
+    /// The queue is full: the request comes back.
+    pub fn enqueue(&mut self, request: R, now: Instant) -> Result<(), R> {
+        if self.queue.len() >= self.capacity {
+            return Err(request);
+        }
+        let since = now;
+        self.queue.push_back(Queued { since, request });
+        Ok(())
+    }
+
+    /// A request that runs has to wait: it holds a slot until [`SendGate::release_slot`].
+    pub fn take_slot(&mut self) {
+        self.taken += 1;
+    }
+
+    /// A request has waited enough.
+    pub fn release_slot(&mut self) {
+        self.taken = self.taken.saturating_sub(1);
+    }
+
+    /// The next queued request, if a slot is free.
+    pub fn next(&mut self) -> Option<R> {
+        if self.taken < self.slots {
+            self.queue.pop_front().map(|queued| queued.request)
+        } else {
+            None
+        }
+    }
+
+    /// Takes out the requests that have queued for at least `limit`, with the time they did and the
+    /// length of the queue.
+    pub fn expire(&mut self, now: Instant, limit: Duration) -> Vec<(R, Duration, usize)> {
+        let mut expired = Vec::new();
+        while let Some(oldest) = self.queue.front() {
+            let waited = now.duration_since(oldest.since);
+            if waited < limit {
+                break;
+            }
+            let queued = self.queue.len();
+            if let Some(oldest) = self.queue.pop_front() {
+                expired.push((oldest.request, waited, queued));
+            }
+        }
+        expired
+    }
+
+    /// How many requests are queued.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How long the oldest queued request has waited; zero without one.
+    pub fn head_wait(&self, now: Instant) -> Duration {
+        self.queue
+            .front()
+            .map_or(Duration::ZERO, |oldest| now.duration_since(oldest.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    #[test]
+    fn requests_run_while_slots_are_free_and_queue_afterwards() {
+        let (mut gate, now) = (SendGate::new(1, 1), Instant::now());
+        assert!(gate.admits());
+        gate.take_slot();
+        assert!(!gate.admits());
+        assert_eq!(gate.enqueue("first", now), Ok(()));
+        assert_eq!(gate.enqueue("second", now), Err("second"));
+    }
+
+    #[test]
+    fn a_released_slot_goes_to_the_oldest_request() {
+        let (mut gate, now) = (SendGate::new(1, 9), Instant::now());
+        gate.take_slot();
+        gate.enqueue("first", now).unwrap();
+        gate.enqueue("second", now).unwrap();
+        assert_eq!(gate.next(), None);
+        gate.release_slot();
+        assert!(!gate.admits(), "a newcomer does not overtake the queue");
+        assert_eq!(gate.next(), Some("first"));
+    }
+
+    #[test]
+    fn a_request_is_refused_after_queueing_too_long() {
+        let (mut gate, start) = (SendGate::new(1, 9), Instant::now());
+        gate.take_slot();
+        gate.enqueue("early", start).unwrap();
+        gate.enqueue("later", start + Duration::from_millis(50))
+            .unwrap();
+        assert_eq!(gate.expire(start + LIMIT / 2, LIMIT), []);
+        assert_eq!(gate.head_wait(start + LIMIT), LIMIT);
+        assert_eq!(gate.expire(start + LIMIT, LIMIT), [("early", LIMIT, 2)]);
+        assert_eq!(gate.queued(), 1);
+    }
+}

@@ -1,0 +1,249 @@
+//! What the parts of a running broker share.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+
+use hotfire_env::{Disk, Entropy, EntropyExt, Env};
+use hotfire_protocol::body::{SubscriptionGroupConfig, TopicConfig};
+use hotfire_protocol::header::client::NotifyConsumerIdsChangedRequestHeader;
+use hotfire_protocol::message::{property, sys_flag};
+use hotfire_protocol::{RemotingCommand, RequestCode, topic};
+use hotfire_remoting::{Channel, Client, ConnectionId};
+use hotfire_store::{MessageInner, MessageStore};
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::config::{BrokerConfig, DEFAULT_PORT};
+use crate::config_file;
+use crate::consumer_offset::ConsumerOffsets;
+use crate::consumers::{Consumers, MembersChanged};
+use crate::delay::{self, DelayCursors, DelayLevels};
+use crate::groups::Groups;
+use crate::observer::BrokerObserver;
+use crate::producers::Producers;
+use crate::pull_hold::PullHold;
+use crate::rebalance_lock::RebalanceLocks;
+use crate::send_gate::SendGate;
+use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
+
+/// A request that waits for its turn.
+pub(crate) struct Waiting {
+    pub channel: Channel,
+    pub request: RemotingCommand,
+}
+
+/// The state of a broker. Every table has a lock of its own, and no two are held at once.
+pub(crate) struct State {
+    pub env: Env,
+    pub config: RwLock<Arc<BrokerConfig>>,
+    pub store: MessageStore,
+    /// The address that clients are told; see [`State::address`].
+    pub ip: IpAddr,
+    /// The port that is listened on, once that is known.
+    pub port: OnceLock<u16>,
+    /// Whether a send that waits for the store waits for the disk.
+    pub sync_flush: bool,
+    pub levels: DelayLevels,
+    pub observer: Option<Arc<dyn BrokerObserver>>,
+    pub entropy: Arc<dyn Entropy>,
+    pub namesrv: Client,
+    pub started_ms: i64,
+
+    pub topics: RwLock<Topics>,
+    pub groups: RwLock<Groups>,
+    pub offsets: Mutex<ConsumerOffsets>,
+    pub producers: Mutex<Producers>,
+    pub consumers: Mutex<Consumers>,
+    pub channels: Mutex<BTreeMap<ConnectionId, Channel>>,
+    pub locks: Mutex<RebalanceLocks>,
+    pub cursors: Mutex<DelayCursors>,
+
+    pub hold: Mutex<PullHold<Waiting>>,
+    /// Parked pulls that are to be run again.
+    pub woken: Mutex<Vec<Waiting>>,
+    pub wake: Notify,
+    pub gate: Mutex<SendGate<Waiting>>,
+    /// Notified when a send was queued.
+    pub send_queued: Notify,
+    /// Counts sends and pulls for the planted defects.
+    pub defect_clock: AtomicU64,
+}
+
+impl State {
+    /// The address that clients are told, and that goes into offset ids.
+    pub fn address(&self) -> SocketAddr {
+        let port = self.port.get().copied().unwrap_or(DEFAULT_PORT);
+        SocketAddr::new(self.ip, port)
+    }
+
+    /// Remembers the port that is listened on. Only the first call counts.
+    pub fn set_port(&self, port: u16) {
+        self.port.get_or_init(|| port);
+    }
+
+    /// The configuration at the moment.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.read().clone()
+    }
+
+    /// The path of one of the broker's own files.
+    pub fn config_path(config: &BrokerConfig, name: &str) -> String {
+        match config.store.store_path_root_dir.as_str() {
+            "" => format!("config/{name}"),
+            root => format!("{root}/config/{name}"),
+        }
+    }
+
+    /// Writes one of the broker's own files. A failure is logged: the next write may succeed.
+    pub fn save<T: Serialize>(&self, name: &str, table: &T) {
+        let path = Self::config_path(&self.config(), name);
+        if let Err(error) = config_file::write(self.disk(), &path, table) {
+            tracing::error!(%error, "cannot write a configuration file");
+        }
+    }
+
+    pub fn disk(&self) -> &dyn Disk {
+        &**self.env.disk()
+    }
+
+    pub fn save_topics(&self) {
+        self.save("topics.json", &*self.topics.read());
+    }
+
+    pub fn save_groups(&self) {
+        self.save("subscriptionGroup.json", &*self.groups.read());
+    }
+
+    pub fn save_offsets(&self) {
+        self.save("consumerOffset.json", &*self.offsets.lock());
+    }
+
+    pub fn save_cursors(&self) {
+        self.save("delayOffset.json", &*self.cursors.lock());
+    }
+
+    /// Sends a message with a delay level round by the schedule topic.
+    pub fn divert_delayed(&self, message: &mut MessageInner) {
+        let level = message.message.delay_level();
+        let transaction = sys_flag::transaction_type(message.sys_flag);
+        if level > 0 && matches!(transaction, 0 | sys_flag::TRANSACTION_COMMIT) {
+            let clamped = self.levels.clamp(level);
+            if clamped != level {
+                let properties = &mut message.message.properties;
+                properties.set(property::DELAY, clamped.to_string());
+            }
+            delay::divert(&mut message.message, &mut message.queue_id, clamped);
+        }
+    }
+
+    /// A number below `bound`, for the choice of a queue.
+    pub fn random_below(&self, bound: i32) -> i32 {
+        self.entropy.below(bound.max(0) as u64) as i32
+    }
+
+    /// A group's settings, after creating it if that is allowed.
+    pub fn group_config(&self, group: &str) -> Option<SubscriptionGroupConfig> {
+        self.with_group(group, Clone::clone)
+    }
+
+    /// Reads a group's settings, after creating it if that is allowed.
+    pub fn with_group<T>(
+        &self,
+        group: &str,
+        read: impl FnOnce(&SubscriptionGroupConfig) -> T,
+    ) -> Option<T> {
+        if let Some(config) = self.groups.read().get(group) {
+            return Some(read(config));
+        }
+        let auto_create = self.config().auto_create_subscription_group;
+        let now_ms = self.env.now_ms();
+        if self
+            .groups
+            .write()
+            .create_if_missing(group, auto_create, now_ms)
+        {
+            tracing::info!(group, "created a consumer group");
+            self.save_groups();
+        }
+        self.groups.read().get(group).map(read)
+    }
+
+    /// Creates one of the broker's own topics, if it is not there, and announces it.
+    pub fn ensure_topic(
+        self: &Arc<Self>,
+        topic: &str,
+        queues: i32,
+        unit: bool,
+    ) -> Option<TopicConfig> {
+        if let Some(known) = self.topics.read().get(topic) {
+            return Some(known.clone());
+        }
+        let topic_sys_flag = if unit { FLAG_UNIT } else { 0 };
+        let config = TopicConfig {
+            topic_sys_flag,
+            ..TopicConfig::new(topic, queues, queues, READ_WRITE)
+        };
+        let created = self
+            .topics
+            .write()
+            .create_internal(config, self.env.now_ms());
+        if created {
+            tracing::info!(topic, queues, "created a topic");
+            self.save_topics();
+            self.announce_topics();
+        }
+        self.topics.read().get(topic).cloned()
+    }
+
+    /// The retry topic of a group.
+    pub fn ensure_retry_topic(
+        self: &Arc<Self>,
+        group: &SubscriptionGroupConfig,
+        unit: bool,
+    ) -> Option<TopicConfig> {
+        let retry_topic = topic::retry_topic(&group.group_name);
+        self.ensure_topic(&retry_topic, group.retry_queue_nums, unit)
+    }
+
+    /// Tells the members of a group that it has changed.
+    pub fn notify_members(&self, changed: &MembersChanged) {
+        if !self.config().notify_consumer_ids_changed_enable {
+            return;
+        }
+        let header = NotifyConsumerIdsChangedRequestHeader {
+            consumer_group: changed.group.clone(),
+        };
+        let channels = self.channels.lock();
+        for connection in &changed.connections {
+            if let Some(channel) = channels.get(connection) {
+                let code = RequestCode::NOTIFY_CONSUMER_IDS_CHANGED;
+                let request = RemotingCommand::request_with(code, &header);
+                if let Err(error) = channel.oneway(request) {
+                    tracing::debug!(%error, group = changed.group, "cannot notify a member");
+                }
+            }
+        }
+    }
+
+    /// Sets a committed offset.
+    pub fn commit_offset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let mut offsets = self.offsets.lock();
+        let before = offsets.commit(group, topic, queue_id, offset);
+        if let Some(before) = before.filter(|&before| before > offset) {
+            tracing::warn!(
+                group,
+                topic,
+                queue_id,
+                before,
+                offset,
+                "an offset went backwards"
+            );
+        }
+        if let Some(observer) = &self.observer {
+            observer.offset_committed(group, topic, queue_id, offset);
+        }
+    }
+}
