@@ -6,7 +6,7 @@
 //!
 //! - [`frame`]: commands to bytes and back.
 //! - [`code`]: request and response codes.
-//! - [`header`]: typed custom headers, carried in a command's [`ExtFields`].
+//! - [`mod@header`]: typed custom headers, carried in a command's [`ExtFields`].
 //! - [`body`]: typed bodies in fastjson's dialect of JSON.
 //! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
