@@ -1,5 +1,6 @@
 //! Scenarios, simulated seams, faults, workloads, one run.
 
+pub mod fault;
 pub mod journal;
 pub mod report;
 pub mod scenario;

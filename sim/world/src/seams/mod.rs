@@ -19,7 +19,7 @@ pub mod net;
 mod node;
 mod spawner;
 #[cfg(test)]
-mod stage;
+pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -120,6 +120,7 @@ impl Judged {
             is_response,
             request_code,
             draw: draw(self.stream ^ 2, self.frames),
+            bytes: frame.clone(),
         });
         match verdict {
             FrameVerdict::Pass => pass(frame),
@@ -129,6 +130,11 @@ impl Judged {
                 pass(frame.clone());
                 pass(frame);
                 return -len;
+            }
+            FrameVerdict::Replace(other) => {
+                let other_len = other.len() as i64;
+                pass(other);
+                return len - other_len;
             }
         }
         0

@@ -35,10 +35,12 @@ pub struct FrameInfo {
     pub request_code: Option<i32>,
     /// A number of this frame's own, the same in every run of a seed, for random choices.
     pub draw: u64,
+    /// All of it, from the length prefix on.
+    pub bytes: Bytes,
 }
 
 /// What becomes of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameVerdict {
     /// It goes on its way.
     Pass,
@@ -48,6 +50,8 @@ pub enum FrameVerdict {
     Delay(Duration),
     /// It arrives twice.
     Duplicate,
+    /// These bytes arrive in its place.
+    Replace(Bytes),
 }
 
 /// Decides what becomes of whole frames. It must depend on nothing but what it is given.
