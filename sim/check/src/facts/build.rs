@@ -61,6 +61,7 @@ impl<'a> Builder<'a> {
             session_records: Csr::default(),
             offsets: OffsetTables::default(),
             trouble: Trouble::default(),
+            corrections: Vec::new(),
             fates: Vec::new(),
             drain: None,
             done: None,
@@ -208,7 +209,10 @@ impl<'a> Builder<'a> {
                 self.sessions.revoked(owner(group, queue), now);
                 return;
             }
-            Event::Corrected { group, queue, .. } => {
+            Event::Corrected {
+                group, queue, to, ..
+            } => {
+                self.facts.corrections.push(Correction { group, queue, to });
                 self.facts.trouble.note_change(group, now);
                 self.sessions.corrected(owner(group, queue), now)
             }
@@ -400,6 +404,11 @@ impl<'a> Builder<'a> {
         let pairs = session_records.iter().copied();
         facts.session_records = Csr::build(facts.sessions.len(), pairs);
         drop(session_records);
+        let mut offsets = std::mem::take(&mut facts.offsets);
+        for line in &mut offsets.lines {
+            line.settle(facts.broker_outages(line.queue), facts.persist_us());
+        }
+        facts.offsets = offsets;
         facts.log.group_by_value(facts.messages.len());
         let deliveries = &facts.deliveries;
         let pairs = (0u32..)

@@ -1,5 +1,7 @@
 //! The brokers' commit logs over time: what was appended, and what a recovery cut off.
 
+use rustc_hash::FxHashSet;
+
 use crate::history::{BrokerId, How, QueueRef, SimTime};
 
 use super::NONE;
@@ -44,6 +46,8 @@ pub(crate) struct Log {
     pub(crate) appends: Vec<Append>,
     /// By message: its appends, in order of time.
     pub(crate) of_value: Csr,
+    /// Offsets of messages that recoveries cut off, to be given out again.
+    pub(crate) freed: FxHashSet<(QueueRef, i64)>,
     /// By broker group: its appends, in order of time.
     by_broker: Vec<Vec<u32>>,
     /// By broker group: the outages of its nodes.
@@ -122,7 +126,10 @@ impl Log {
                 continue;
             }
             match judge(append) {
-                Cut::Gone => (append.cut, append.outage) = (record, outage),
+                Cut::Gone => {
+                    (append.cut, append.outage) = (record, outage);
+                    self.freed.insert((append.queue, append.offset));
+                }
                 Cut::Keep => {}
                 Cut::Stop => break,
             }

@@ -105,6 +105,14 @@ pub(crate) struct Audience {
     pub(crate) member: Option<NodeId>,
 }
 
+/// A position that a broker refused and moved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Correction {
+    pub(crate) group: GroupId,
+    pub(crate) queue: QueueRef,
+    pub(crate) to: i64,
+}
+
 /// Everything the invariants need.
 pub(crate) struct Facts<'a> {
     pub(crate) history: &'a History,
@@ -127,6 +135,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) session_records: Csr,
     pub(crate) offsets: OffsetTables,
     pub(crate) trouble: Trouble,
+    corrections: Vec<Correction>,
     pub(crate) fates: Vec<Fate>,
     /// When the drain phase began.
     pub(crate) drain: Option<SimTime>,
@@ -169,6 +178,19 @@ impl<'a> Facts<'a> {
         let first = self.messages.get(message as usize);
         let first = first.and_then(|message| self.ops.get(message.first_op as usize));
         std::iter::successors(first, |op| self.ops.get(op.next as usize))
+    }
+
+    /// Whether a power loss may have made a group pass a message over without anybody being wrong: the
+    /// log lost its end, and the group's position was ahead of it. Then the group either never looks at
+    /// what is stored at the freed offsets, or its position is corrected to the log's end, and what
+    /// its member had buffered below is dropped.
+    pub(crate) fn may_be_passed_over(&self, group: GroupId, op: &Op) -> bool {
+        if !self.broker_power_lost(op.queue, SimTime(0), self.end()) {
+            return false;
+        }
+        let freed = !self.log.is_known() || self.log.freed.contains(&(op.queue, op.offset));
+        let past = |c: &Correction| (c.group, c.queue) == (group, op.queue) && c.to > op.offset;
+        freed || self.corrections.iter().any(past)
     }
 
     /// The call that sent a message with success, if there was one; the first of them.

@@ -18,12 +18,17 @@ pub(crate) struct Set {
 }
 
 /// The changes of one group's offset of one queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct OffsetLine {
     pub(crate) group: GroupId,
     pub(crate) queue: QueueRef,
     pub(crate) sets: Vec<Set>,
+    /// From when on the table may hold an offset as low as this; [`UNKNOWN`] if it may hold anything.
+    lows: Vec<(SimTime, i64)>,
 }
+
+/// Lower than any offset: the broker may know none.
+const UNKNOWN: i64 = i64::MIN;
 
 /// All changes, by group and queue.
 #[derive(Debug, Default)]
@@ -39,6 +44,7 @@ impl OffsetTables {
                 group,
                 queue,
                 sets: Vec::new(),
+                lows: Vec::new(),
             });
             self.lines.len() - 1
         });
@@ -61,47 +67,57 @@ impl OffsetLine {
         next.checked_sub(1).and_then(|last| self.sets.get(last))
     }
 
-    /// The least offset that a correct broker may have answered at any time from `from` to `to`, given
-    /// what its outages may have made it forget; `None` if it may have known none at all.
-    pub(crate) fn floor(
-        &self,
-        (from, to): (SimTime, SimTime),
-        outages: &[Outage],
-        persist_us: u64,
-    ) -> Option<i64> {
-        let first = self.last_at(from)?;
-        let mut floor = first.offset;
-        let next = self.sets.partition_point(|set| set.at <= from);
-        let later = self.sets.get(next..).unwrap_or_default();
-        for set in later.iter().take_while(|set| set.at <= to) {
-            floor = floor.min(set.offset);
+    /// Works out what outages may have made the broker forget. A killed broker comes back with what it
+    /// held at some time in the last `persist_us`.
+    pub(crate) fn settle(&mut self, outages: &[Outage], persist_us: u64) {
+        self.lows = vec![(SimTime(0), UNKNOWN)];
+        let mut outages = outages.iter().peekable();
+        for set in &self.sets {
+            while let Some(outage) = outages.next_if(|outage| outage.down <= set.at) {
+                Self::forget(&mut self.lows, outage, persist_us);
+            }
+            self.lows.push((set.at, set.offset));
         }
-        for outage in outages
-            .iter()
-            .filter(|o| o.down >= first.at && o.down <= to)
-        {
-            floor = floor.min(self.survivor(outage, persist_us)?);
+        for outage in outages {
+            Self::forget(&mut self.lows, outage, persist_us);
         }
-        Some(floor)
     }
 
-    /// The least offset that the table may hold after an outage.
-    pub(crate) fn survivor(&self, outage: &Outage, persist_us: u64) -> Option<i64> {
-        let persisted = match outage.how {
-            How::Stop => return self.last_at(outage.down).map(|set| set.offset),
-            How::PowerLoss => return None,
-            How::Kill => SimTime(outage.down.0.saturating_sub(persist_us)),
-        };
-        let mut least = self.last_at(persisted)?.offset;
-        let next = self.sets.partition_point(|set| set.at <= persisted);
-        for set in self.sets.get(next..).unwrap_or_default() {
-            if set.at > outage.down {
-                break;
+    fn forget(lows: &mut Vec<(SimTime, i64)>, outage: &Outage, persist_us: u64) {
+        let low = match outage.how {
+            How::Stop => return,
+            How::PowerLoss => UNKNOWN,
+            How::Kill => {
+                let persisted = SimTime(outage.down.0.saturating_sub(persist_us));
+                least(lows, persisted, outage.down)
             }
-            least = least.min(set.offset);
-        }
-        Some(least)
+        };
+        lows.push((outage.down, low));
     }
+
+    /// The least offset that a correct broker may have answered at any time from `from` to `to`;
+    /// `None` if it may have known none at all.
+    pub(crate) fn floor(&self, from: SimTime, to: SimTime) -> Option<i64> {
+        Some(least(&self.lows, from, to)).filter(|&low| low != UNKNOWN)
+    }
+
+    /// Whether outages between two successive changes may have made the broker forget so much that it
+    /// held at most `offset`.
+    pub(crate) fn may_have_forgotten(&self, before: &Set, after: &Set) -> bool {
+        let between = |low: &&(SimTime, i64)| low.0 >= before.at && low.0 <= after.at;
+        self.lows
+            .iter()
+            .filter(between)
+            .any(|low| low.1 <= after.offset && low.0 != after.at)
+    }
+}
+
+/// The least value that was in effect at some time from `from` to `to`.
+fn least(lows: &[(SimTime, i64)], from: SimTime, to: SimTime) -> i64 {
+    let next = lows.partition_point(|low| low.0 <= from);
+    let since = lows.get(next.saturating_sub(1)..).unwrap_or_default();
+    let until = since.iter().take_while(|low| low.0 <= to);
+    until.map(|low| low.1).min().unwrap_or(UNKNOWN)
 }
 
 #[cfg(test)]
@@ -116,10 +132,12 @@ mod tests {
             reset: false,
             record: 0,
         };
+        let sets = sets.iter().map(set).collect();
         OffsetLine {
             group: GroupId(0),
             queue: QueueRef(0),
-            sets: sets.iter().map(set).collect(),
+            sets,
+            lows: Vec::new(),
         }
     }
 
@@ -137,11 +155,9 @@ mod tests {
     const PERSIST: u64 = 6_000_000;
 
     fn floor(line: &OffsetLine, from: u64, to: u64, outages: &[Outage]) -> Option<i64> {
-        line.floor(
-            (SimTime::from_secs(from), SimTime::from_secs(to)),
-            outages,
-            PERSIST,
-        )
+        let mut line = line.clone();
+        line.settle(outages, PERSIST);
+        line.floor(SimTime::from_secs(from), SimTime::from_secs(to))
     }
 
     #[test]
@@ -157,6 +173,13 @@ mod tests {
         let line = line(&[(10, 100), (20, 200), (30, 300)]);
         assert_eq!(floor(&line, 40, 41, &[outage(How::Kill, 33)]), Some(200));
         assert_eq!(floor(&line, 50, 51, &[outage(How::Kill, 40)]), Some(300));
+    }
+
+    #[test]
+    fn a_broker_killed_twice_may_still_hold_what_it_came_back_with() {
+        let line = line(&[(10, 100), (20, 200)]);
+        let outages = [outage(How::Kill, 21), outage(How::Kill, 60)];
+        assert_eq!(floor(&line, 70, 71, &outages), Some(100));
     }
 
     #[test]

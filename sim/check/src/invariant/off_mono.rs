@@ -125,10 +125,7 @@ fn reason(
     if facts.broker_down(line.queue, &[How::PowerLoss], before.at, after.at) {
         return Some("the broker lost power and forgot commits");
     }
-    let survivors = facts.broker_outages(line.queue).iter();
-    let survivors = survivors.filter(|o| o.down >= before.at && o.down <= after.at);
-    let mut survivors = survivors.map(|outage| line.survivor(outage, facts.persist_us()));
-    if survivors.any(|survivor| survivor.is_none_or(|survivor| survivor <= after.offset)) {
+    if line.may_have_forgotten(before, after) {
         return Some("the broker went down and forgot the last seconds of commits");
     }
     let window = SimTime(before.at.0.saturating_sub(HANDOVER_US));
@@ -143,7 +140,7 @@ fn reason(
     if corrected(facts, commit.session, after.offset) {
         return Some("the correction of an illegal position");
     }
-    if handover && covers(facts, line, session, commit.highest, after.offset) {
+    if handover && covers(line, session, commit.highest, after.offset) {
         return Some("a commit of a former or second owner of the queue");
     }
     let overtaken = commit.highest > after.offset
@@ -153,7 +150,6 @@ fn reason(
 
 /// Whether a lower commit may be honest: it covers what the member consumed from an honest start.
 fn covers(
-    facts: &Facts<'_>,
     line: &OffsetLine,
     session: &Session,
     highest: i64,
@@ -161,8 +157,7 @@ fn covers(
 ) -> bool {
     let Some(start) = session.first_from else { return false };
     let asked = SimTime(session.opened.0.saturating_sub(crate::facts::QUERY_US));
-    let window = (asked, session.first_pull);
-    let floor = line.floor(window, facts.broker_outages(line.queue), facts.persist_us());
+    let floor = line.floor(asked, session.first_pull);
     let honest_start = floor.is_none_or(|floor| start >= floor);
     honest_start && offset >= start && offset >= highest
 }

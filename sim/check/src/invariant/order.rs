@@ -133,6 +133,9 @@ impl View<'_> {
     }
 
     fn excuse(&self, before: &Op, first: &Delivery) -> Option<&'static str> {
+        if self.facts.may_be_passed_over(self.audience.group, before) {
+            return Some("passed over by a group that was ahead of a log which lost its end");
+        }
         let last = self.deliveries(before).filter(|d| d.record < first.record).last()?;
         if last.node == first.node {
             return None;

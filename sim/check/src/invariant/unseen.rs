@@ -5,6 +5,8 @@ use rustc_hash::FxHashMap;
 use crate::facts::{Audience, Delivery, End, Facts, NONE, Op};
 use crate::history::{GroupId, NodeId, Outcome, QueueRef, SimTime};
 
+use crate::report::Evidence;
+
 use super::{Findings, Invariant};
 
 pub(super) static INVARIANT: Invariant = Invariant {
@@ -25,7 +27,9 @@ SYNC_FLUSH power loss, if members live long enough afterwards.
 
 Legal: messages that a power loss took (see INV-LOSS), messages below the offset at which a group
 first started, messages that a filter may have left out, and for a broadcasting member messages
-of a time at which it was not online.",
+of a time at which it was not online. After a power loss the log may end below a group's
+position: the group may then never look at what is stored there next, and when the broker
+corrects its position the member drops what it has buffered (OFFSET_MOVED).",
     check,
 };
 
@@ -64,7 +68,14 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         return;
     }
     for (message, audience) in unseen {
-        report(facts, findings, message, audience, done);
+        let group = facts.audiences.get(audience as usize).map(|audience| audience.group);
+        let passed = group.zip(facts.ok_op(message));
+        if passed.is_some_and(|(group, op)| facts.may_be_passed_over(group, op)) {
+            let what = "passed over by a group that was ahead of a log which lost its end";
+            findings.legal(what, || evidence(facts, message, audience, done));
+            continue;
+        }
+        findings.violation(|| evidence(facts, message, audience, done));
     }
 }
 
@@ -136,8 +147,7 @@ impl Audiences {
     }
 }
 
-fn report(facts: &Facts<'_>, findings: &mut Findings, message: u32, audience: u32, done: SimTime) {
-    findings.violation(|| {
+fn evidence(facts: &Facts<'_>, message: u32, audience: u32, done: SimTime) -> Evidence {
         let mut records = Vec::new();
         if let Some(op) = facts.ok_op(message) {
             records.extend([op.record, op.end_record]);
@@ -159,7 +169,6 @@ fn report(facts: &Facts<'_>, findings: &mut Findings, message: u32, audience: u3
             Some(_) => format!("{who} was handed {name} only by members that died with it"),
         };
         facts.evidence(summary, message, done, &records)
-    });
 }
 
 #[cfg(test)]
@@ -227,6 +236,23 @@ mod tests {
         let mut s = sent_two();
         s.down("b-0", How::PowerLoss).at(5.0).up("b-0").recovered(100).at(99.0).done(true);
         s.check(Unseen).holds(1);
+    }
+
+    #[test]
+    fn what_is_stored_at_a_freed_offset_behind_the_group_may_be_passed_over() {
+        let mut s = sent_two();
+        s.consume("m1", "t#0", 1, 8).down("b-0", How::PowerLoss).at(5.0).up("b-0").recovered(100);
+        s.send(9, "t#0", 1).at(99.0).done(true);
+        assert_eq!(s.check(Unseen).holds(2).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_buffer_that_a_correction_drops_after_a_power_loss_may_be_passed_over() {
+        let mut s = sent_two();
+        s.at(20.0).send(9, "t#0", 2).pull("m1", "t#0", 2, 1);
+        s.down("b-0", How::PowerLoss).at(25.0).up("b-0").recovered(200);
+        s.correct("m1", "t#0", 3, 2).at(99.0).done(true);
+        assert_eq!(s.check(Unseen).holds(2).legal[0].count, 1);
     }
 
     #[test]
