@@ -13,6 +13,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,19 @@ def free_ports(*gaps):
         except OSError:
             continue
     raise RuntimeError("no free ports")
+
+
+def call(port, code, fields, check=True):
+    """One request with a JSON header; returns the response's code."""
+    header = json.dumps({"code": code, "language": "JAVA", "version": 409, "opaque": 1, "flag": 0,
+                         "extFields": fields}).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
+        with connection.makefile("rb") as answer:
+            _length, head = struct.unpack(">II", answer.read(8))
+            response = json.loads(answer.read(head & 0xFFFFFF))
+    assert not check or response["code"] == 0, response
+    return response["code"]
 
 
 class Server:
@@ -73,6 +87,16 @@ class Server:
                 time.sleep(0.1)
         raise RuntimeError("hotfire serve does not listen after 20 s")
 
+    def create_topic(self, topic):
+        """As an administrator does: the Node client cannot send to a topic without a route."""
+        call(self.broker_port, 17, {
+            "topic": topic, "defaultTopic": "TBW102", "readQueueNums": "4", "writeQueueNums": "4",
+            "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"})
+        deadline = time.time() + 10
+        while call(self.namesrv_port, 105, {"topic": topic}, check=False) != 0:
+            assert time.time() < deadline, f"no route of {topic} after 10 s"
+            time.sleep(0.05)
+
     def stop(self):
         """Ends it as an operator would, and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -103,6 +127,9 @@ class Client:
         return events
 
     def produce(self, messages):
+        if self.name == "node":
+            for topic in {message["topic"] for message in messages}:
+                self.server.create_topic(topic)
         events = self.run({"do": "produce", "group": f"PG_{self.name}", "messages": messages})
         sent = [e for e in events if e["event"] == "sent"]
         assert len(sent) == len(messages), f"{self.name}: of {len(messages)} sent {events}"
