@@ -335,8 +335,8 @@ impl ConsumeQueue {
     }
 
     /// Finds the end: scans the last three files to the first position that was never written or
-    /// breaks the order, and gives up what stands behind.
-    pub fn recover(&self, zero_tail: bool) -> io::Result<()> {
+    /// breaks the order, and gives up what stands behind. After a crash nothing counts as durable.
+    pub fn recover(&self, crashed: bool) -> io::Result<()> {
         let files = self.files.all();
         let from = files.len().saturating_sub(3);
         let mut end = self.files.start().unwrap_or(0);
@@ -361,11 +361,10 @@ impl ConsumeQueue {
         }
         self.end.store(end, Ordering::Release);
         self.indexed_to.store(indexed_to, Ordering::Release);
-        let scanned_from = files.get(from).map_or(end, |file| file.start);
-        self.flushed.store(scanned_from.min(end), Ordering::Release);
-        if zero_tail {
-            self.truncate(end)?;
+        if crashed {
+            return self.truncate(end);
         }
+        self.flushed.store(end, Ordering::Release);
         Ok(())
     }
 

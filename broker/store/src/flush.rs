@@ -137,6 +137,9 @@ impl Inner {
             if let Some(range) = queue.dirty(least_pages) {
                 queue.flush(range).await?;
                 queue.take_dirty_dirs(&mut dirs);
+            } else if least_pages == 0 {
+                // Files may have been removed.
+                queue.take_dirty_dirs(&mut dirs);
             }
         }
         let index_full = match &self.index {

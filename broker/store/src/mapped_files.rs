@@ -83,7 +83,9 @@ impl MappedFiles {
             .filter(|entry| !entry.is_dir)
             .filter_map(|entry| Some((parse_name(&entry.name)?, entry.len, entry.name)))
             .collect();
-        let row = Self::empty(disk, dir, file_size);
+        let mut row = Self::empty(disk, dir, file_size);
+        // The life that created the files may have died before it made their names durable.
+        row.dir_dirty = AtomicBool::new(!named.is_empty());
         let mut strays = Strays::default();
         let mut next = None;
         let last = named.len().saturating_sub(1);

@@ -11,19 +11,21 @@ use rustc_hash::FxHashMap;
 use crate::StoreError;
 use crate::consume_queue::ConsumeQueue;
 
+type Topics = FxHashMap<Arc<str>, BTreeMap<i32, Arc<ConsumeQueue>>>;
+
 /// All consume queues. A queue is there as soon as a message was meant for it.
 pub(crate) struct Queues {
     disk: Arc<dyn Disk>,
     root: String,
     file_size: u64,
-    topics: RwLock<FxHashMap<Arc<str>, BTreeMap<i32, Arc<ConsumeQueue>>>>,
+    topics: RwLock<Topics>,
 }
 
 impl Queues {
     /// Opens what is below `root`: a folder for every topic, in it one for every queue. Anything
     /// else is left alone.
     pub fn load(disk: Arc<dyn Disk>, root: String, file_size: u64) -> Result<Self, StoreError> {
-        let mut topics: FxHashMap<Arc<str>, BTreeMap<_, _>> = FxHashMap::default();
+        let mut topics = Topics::default();
         for topic in disk.list(&root).map_err(StoreError::io("list", &*root))? {
             if !topic.is_dir || !is_topic(&topic.name) {
                 continue;

@@ -153,15 +153,30 @@ impl Recovery<'_> {
                     let Some(record) = self.valid(&bytes, scanned.end) else {
                         return Ok(scanned);
                     };
+                    let doubtful = self.crashed && record.store_timestamp >= doubtful_since;
+                    if doubtful && is_torn(&record, scanned.end % files.file_size()) {
+                        tracing::warn!(
+                            offset = scanned.end,
+                            "the commit log ends at a torn record"
+                        );
+                        return Ok(scanned);
+                    }
                     scanned.store_timestamp = record.store_timestamp;
-                    if self.crashed && record.store_timestamp >= doubtful_since {
+                    if doubtful {
                         let copy = bytes.to_vec();
                         drop(bytes);
                         files.write(scanned.end, &copy)?;
                     }
                     scanned.end += size;
                 }
-                Entry::Blank(next) => scanned.end = next,
+                Entry::Blank(next) => {
+                    if self.crashed {
+                        let mut filler = [0; 8];
+                        files.read_into(scanned.end, &mut filler)?;
+                        files.write(scanned.end, &filler)?;
+                    }
+                    scanned.end = next;
+                }
                 Entry::Nothing => return Ok(scanned),
             }
         }
@@ -241,6 +256,27 @@ impl Recovery<'_> {
     }
 }
 
+/// Whether a sector of topic or properties, which no checksum covers, was never written: a power loss
+/// may keep some sectors of a record and leave zeros in place of others. What stands before them is
+/// covered by the checksum or by lengths that would not fit.
+fn is_torn(record: &RecordView<'_>, at_in_file: u64) -> bool {
+    let behind = at_in_file + record.size as u64;
+    let properties_at = behind - record.properties.len() as u64;
+    let topic_at = properties_at - 2 - record.topic.len() as u64;
+    lacks_sector(record.topic.as_bytes(), topic_at)
+        || lacks_sector(record.properties, properties_at)
+}
+
+/// Whether all bytes that lie in one sector are zeros. Text has none.
+fn lacks_sector(bytes: &[u8], at: u64) -> bool {
+    const SECTOR: u64 = 512;
+    let in_first = (SECTOR - at % SECTOR).min(bytes.len() as u64);
+    let (first, rest) = bytes.split_at(in_first as usize);
+    std::iter::once(first)
+        .chain(rest.chunks(SECTOR as usize))
+        .any(|part| !part.is_empty() && part.iter().all(|&byte| byte == 0))
+}
+
 /// Removes the files behind `end` and zeros the rest of its file, and makes the zeros durable.
 /// Returns the bytes that were not zero, as far as they reach.
 async fn give_up_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
@@ -285,5 +321,22 @@ fn failed(action: &'static str) -> impl Fn(io::Error) -> StoreError {
         action,
         path: "the store's logs".to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_lacks_a_sector_if_only_zeros_stand_in_it() {
+        let mut text = vec![b'x'; 1024];
+        assert!(!lacks_sector(&text, 100));
+        text[412..].fill(0);
+        assert!(lacks_sector(&text, 100));
+        text[412..].fill(b'x');
+        text[500..600].fill(0);
+        assert!(!lacks_sector(&text, 100), "a sender may use zeros");
+        assert!(!lacks_sector(&[], 0));
     }
 }

@@ -4,6 +4,8 @@
 //! `json` has files of the default sizes, `small` has small ones that were rolled. The fixtures hold
 //! the used beginning of each file, index files gzipped; `manifest.json` says what is in them.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 mod support;
 
 use std::io::Read;

@@ -1,5 +1,7 @@
 //! A store over the real disk, as a broker uses it.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 mod support;
 
 use hotfire_store::{GetMessageStatus, MessageStore, PutMessageStatus};

@@ -64,7 +64,10 @@ impl Index {
         let mut files: Vec<Arc<IndexFile>> = Vec::new();
         let mut incomplete = safe_until.is_some();
         let mut removing = false;
-        for (path, name) in Self::list(&*disk, &dir, shape)? {
+        let listed = Self::list(&*disk, &dir, shape)?;
+        // Names may not be durable yet, and removals are not.
+        let dir_dirty = AtomicBool::new(!listed.is_empty());
+        for (path, name) in listed {
             let file = disk
                 .map(&path, shape.file_size())
                 .and_then(|map| IndexFile::open(path.clone(), name, map, shape))
@@ -85,7 +88,7 @@ impl Index {
             dir,
             shape,
             files: RwLock::new(files),
-            dir_dirty: AtomicBool::new(true),
+            dir_dirty,
         };
         Ok((index, incomplete.then_some(known.unsigned_abs())))
     }
@@ -197,7 +200,7 @@ impl Index {
         for file in &files {
             file.flush().await?;
         }
-        if !files.is_empty() && self.dir_dirty.swap(false, Ordering::AcqRel) {
+        if self.dir_dirty.swap(false, Ordering::AcqRel) {
             dirs.insert(self.dir.clone());
             let parent = self.dir.rsplit_once('/').map_or("", |(parent, _)| parent);
             dirs.insert(parent.to_owned());
@@ -213,6 +216,7 @@ impl Index {
         while files.len() > 1 && files[0].header().end_phy_offset < log_start {
             self.disk.remove(&files[0].path)?;
             files.remove(0);
+            self.dir_dirty.store(true, Ordering::Release);
             removed += 1;
         }
         Ok(removed)
@@ -221,6 +225,7 @@ impl Index {
     /// Removes everything.
     pub fn destroy(&self) -> io::Result<()> {
         self.files.write().clear();
+        self.dir_dirty.store(false, Ordering::Release);
         self.disk.remove(&self.dir)
     }
 }
@@ -288,7 +293,7 @@ fn name_at(now_ms: i64) -> u64 {
     let (year, month, day) = civil(days);
     let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
     let date = (year * 100 + month) * 100 + day;
-    let name = (date * 100 + hour) * 100_000_00 + minute * 100_000 + in_day % 60_000;
+    let name = (date * 100 + hour) * 10_000_000 + minute * 100_000 + in_day % 60_000;
     name.unsigned_abs()
 }
 
@@ -330,7 +335,11 @@ mod tests {
         assert_eq!(key_hash("TopicTest", "KEY1"), 1_656_969_516);
         let mut smallest = KeyHashes::new("");
         smallest.topic_hash = 0;
-        assert_eq!(smallest.hash("polygenelubricants"), 0, "i32::MIN has no absolute value");
+        assert_eq!(
+            smallest.hash("polygenelubricants"),
+            0,
+            "i32::MIN has no absolute value"
+        );
     }
 
     #[test]
