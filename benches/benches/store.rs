@@ -1,6 +1,6 @@
 //! Appending to, reading from and querying a store over the real disk.
 
-#![allow(clippy::unwrap_used, reason = "benchmarks may panic")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
 
