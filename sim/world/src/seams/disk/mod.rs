@@ -140,21 +140,6 @@ impl SimDisk {
         }
     }
 
-    /// Puts a file onto the platter, as it was there before the run. False if a folder is in the way.
-    pub fn install(&self, path: &str, content: &[u8]) -> bool {
-        let file = File::new(self.files.fetch_add(1, Ordering::Relaxed) + 1);
-        file.modified_ms.store(self.wall_ms(), Ordering::Relaxed);
-        let mut image = file.image.lock();
-        image.replace(content, self.now());
-        image.write_back();
-        drop(image);
-        let mut tree = self.tree.lock();
-        let added = tree.add(path, file, self.now());
-        tree.commit_before(self.now());
-        self.recount(&tree);
-        added
-    }
-
     /// The process is dead: its locks are free, its mappings unusable. The page cache lives on.
     pub fn kill(&self) {
         self.incarnation.fetch_add(1, Ordering::Relaxed);
