@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hotfire_env::Clock;
@@ -16,18 +16,33 @@ pub(crate) struct HostTime {
     outer: Arc<OuterTime>,
 }
 
-/// The time between two steps of the simulation, in nanoseconds.
+/// The time between two steps of the simulation.
 #[derive(Debug, Default)]
-pub(crate) struct OuterTime(AtomicU64);
+pub(crate) struct OuterTime {
+    nanos: AtomicU64,
+    stepping: AtomicBool,
+}
 
 impl OuterTime {
-    pub(crate) fn set(&self, now: Duration) {
+    /// A step begins: hosts have times of their own.
+    pub(crate) fn leave(&self) {
+        self.stepping.store(true, Ordering::Relaxed);
+    }
+
+    /// A step is over.
+    pub(crate) fn enter(&self, now: Duration) {
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.0.store(nanos, Ordering::Relaxed);
+        self.nanos.store(nanos, Ordering::Relaxed);
+        self.stepping.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is no clock but this one.
+    fn applies(&self) -> bool {
+        !self.stepping.load(Ordering::Relaxed) && Handle::try_current().is_err()
     }
 }
 
@@ -42,7 +57,7 @@ impl HostTime {
     /// The simulated time. Outside of any host, where the faults are applied, it is the time of the
     /// last step.
     pub(crate) fn now(&self) -> Duration {
-        if Handle::try_current().is_err() {
+        if self.outer.applies() {
             return self.outer.get();
         }
         let now = Instant::now();

@@ -132,8 +132,9 @@ impl Universe {
     /// # Errors
     /// A panic of a task, as text.
     pub fn step(&self, sim: &mut turmoil::Sim<'_>) -> Result<(), String> {
+        self.outer.leave();
         let result = sim.step();
-        self.outer.set(sim.elapsed());
+        self.outer.enter(sim.elapsed());
         result.map(drop).map_err(|error| error.to_string())
     }
 
@@ -145,7 +146,7 @@ impl Universe {
 
     /// Simulated time as a node sees it.
     pub fn node_now(&self, node: NodeId) -> Duration {
-        self.node(node).now()
+        self.nodes.lock()[node.0 as usize].now()
     }
 
     /// The hash over everything that happened so far.
