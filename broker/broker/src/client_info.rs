@@ -24,8 +24,6 @@ pub struct ClientInfo {
     pub version: i32,
     /// Its last heartbeat.
     pub last_heartbeat: Instant,
-    /// The same by the wall clock, in milliseconds since the epoch.
-    pub last_heartbeat_ms: i64,
 }
 
 impl ClientInfo {
@@ -47,7 +45,6 @@ pub(crate) mod tests {
             language: Language::JAVA,
             version: 409,
             last_heartbeat: now,
-            last_heartbeat_ms: 0,
         }
     }
 }

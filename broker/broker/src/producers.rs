@@ -62,13 +62,6 @@ impl Producers {
         self.groups.get(group)
     }
 
-    /// All groups with their members.
-    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<ConnectionId, ClientInfo>)> {
-        self.groups
-            .iter()
-            .map(|(group, members)| (group.as_str(), members))
-    }
-
     fn retain(&mut self, mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool) {
         for members in self.groups.values_mut() {
             members.retain(|&connection, client| keep(connection, client));

@@ -81,12 +81,6 @@ impl RebalanceLocks {
             }
         }
     }
-
-    /// Who holds a queue at this time.
-    pub fn holder(&self, group: &str, queue: &MessageQueue, now: Instant) -> Option<&str> {
-        let holder = self.groups.get(group)?.get(queue)?;
-        (!holder.is_expired(now)).then_some(holder.client_id.as_str())
-    }
 }
 
 #[cfg(test)]
@@ -121,7 +115,6 @@ mod tests {
         locks.lock("g", queues(&[0]), "a", refreshed);
         let kept = refreshed + LOCK_MAX_LIVE;
         assert_eq!(locks.lock("g", queues(&[0]), "b", kept), []);
-        assert_eq!(locks.holder("g", &queues(&[0])[0], kept), Some("a"));
         let late = kept + Duration::from_millis(1);
         assert_eq!(locks.lock("g", queues(&[0]), "b", late), queues(&[0]));
         assert_eq!(locks.lock("g", queues(&[0]), "a", late), []);

@@ -80,16 +80,6 @@ impl Topics {
         self.topics.get(name)
     }
 
-    /// All topics, by name.
-    pub fn all(&self) -> &BTreeMap<String, TopicConfig> {
-        &self.topics
-    }
-
-    /// The version of the table.
-    pub fn version(&self) -> &DataVersion {
-        &self.version
-    }
-
     /// Creates a topic that a producer sends to: like the default topic, if that may be inherited
     /// from, with as many queues as the producer asks for, but no more than the default topic has
     /// (`createTopicInSendMessageMethod`). A retry topic is created without an example. False if the
@@ -229,7 +219,7 @@ mod tests {
     fn the_system_topics_are_there_from_the_start() {
         let topics = topics();
         let found: Vec<_> = topics
-            .all()
+            .topics
             .values()
             .map(|topic| {
                 (
@@ -253,7 +243,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            (topics.version().counter, topics.version().timestamp),
+            (topics.version.counter, topics.version.timestamp),
             (0, 1_000)
         );
     }
@@ -269,7 +259,7 @@ mod tests {
             "the right to inherit is not inherited"
         );
         assert_eq!(
-            (topics.version().counter, topics.version().timestamp),
+            (topics.version.counter, topics.version.timestamp),
             (1, 2_000)
         );
     }
@@ -330,7 +320,7 @@ mod tests {
         assert!(!topics.create_internal(TopicConfig::new("orders", 9, 9, 6), 0));
         assert!(topics.create_for_send(&wanted("orders", 4), 0));
         assert_eq!(topics.get("orders"), Some(&known));
-        assert_eq!(topics.version().counter, 1);
+        assert_eq!(topics.version.counter, 1);
     }
 
     #[test]
@@ -361,7 +351,7 @@ mod tests {
         let golden = include_str!("../tests/fixtures/topics.json");
         let mut restored = topics();
         restored.restore(fastjson::from_slice(golden.as_bytes()).unwrap());
-        assert_eq!(restored.version().counter, 15);
+        assert_eq!(restored.version.counter, 15);
         assert_eq!(restored.get("GoldenOrder").unwrap().write_queue_nums, 4);
         let json = String::from_utf8(fastjson::to_pretty_vec(&restored).unwrap()).unwrap();
         // Java's hash map has another order; the entries are the same.

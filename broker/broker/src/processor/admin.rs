@@ -91,6 +91,11 @@ pub(super) fn delete_topic(broker: &State, request: &RemotingCommand) -> Answer 
         broker.save_topics();
         broker.offsets.lock().remove_topic(&topic);
     }
+    if let Err(failed) = broker.store.delete_topic(&topic) {
+        return Err(error(format!(
+            "cannot delete the queues of {topic}: {failed}"
+        )));
+    }
     done(request)
 }
 

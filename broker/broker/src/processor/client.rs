@@ -33,7 +33,6 @@ pub(super) fn heartbeat(
         language: request.language,
         version: request.version,
         last_heartbeat: Instant::now(),
-        last_heartbeat_ms: broker.env.now_ms(),
     };
     for consumer in heartbeat.consumer_data_set {
         consumer_heartbeat(broker, channel.id(), client.clone(), consumer);

@@ -10,6 +10,7 @@ mod client;
 mod lock;
 mod offset;
 pub(crate) mod pull;
+mod query;
 pub(crate) mod send;
 mod send_back;
 mod stats;
@@ -88,6 +89,9 @@ impl Processor {
             RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
             RequestCode::QUERY_CONSUMER_OFFSET => offset::query(broker, request),
             RequestCode::UPDATE_CONSUMER_OFFSET => offset::update(broker, request),
+            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(broker, request),
+            RequestCode::QUERY_MESSAGE => query::by_key(broker, request),
+            RequestCode::VIEW_MESSAGE_BY_ID => query::by_offset(broker, request),
             RequestCode::GET_MAX_OFFSET => offset::max(broker, request),
             RequestCode::GET_MIN_OFFSET => offset::min(broker, request),
             RequestCode::GET_EARLIEST_MSG_STORETIME => offset::earliest_time(broker, request),

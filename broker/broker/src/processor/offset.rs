@@ -5,9 +5,11 @@ use hotfire_protocol::header::offset::{
     GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
     GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader,
     GetMinOffsetResponseHeader, QueryConsumerOffsetRequestHeader,
-    QueryConsumerOffsetResponseHeader, UpdateConsumerOffsetRequestHeader,
+    QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader, SearchOffsetResponseHeader,
+    UpdateConsumerOffsetRequestHeader,
 };
 use hotfire_protocol::{RemotingCommand, ResponseCode};
+use hotfire_store::Boundary;
 
 use super::{Answer, done};
 use crate::consumer_offset::start_position;
@@ -47,6 +49,22 @@ pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
         header.commit_offset,
     );
     done(request)
+}
+
+/// SEARCH_OFFSET_BY_TIMESTAMP: the message stored at a time, or next to it.
+pub(super) fn search(broker: &State, request: &RemotingCommand) -> Answer {
+    let header: SearchOffsetRequestHeader = request.header()?;
+    let boundary = match header.boundary_type.as_deref() {
+        None => Boundary::Nearest,
+        Some(upper) if upper.eq_ignore_ascii_case("upper") => Boundary::Upper,
+        Some(_) => Boundary::Lower,
+    };
+    let (topic, queue_id) = (header.topic.as_str(), header.queue_id);
+    let offset = broker
+        .store
+        .offset_by_timestamp(topic, queue_id, header.timestamp, boundary);
+    let header = SearchOffsetResponseHeader { offset };
+    Ok(request.response_with(ResponseCode::SUCCESS, &header))
 }
 
 /// GET_MAX_OFFSET: the offset of the queue's next message.

@@ -1,5 +1,4 @@
 //! A broker in memory with a client that speaks plain requests.
-#![allow(dead_code, reason = "each test crate uses its part")]
 
 #[path = "../../../remoting/tests/memory/mod.rs"]
 pub mod memory;
@@ -105,6 +104,11 @@ impl Stack {
     /// Stops the broker cleanly and starts it again.
     pub async fn restart(self) -> Self {
         self.broker.shutdown().await;
+        self.start_again().await
+    }
+
+    /// Starts the broker again after it was stopped.
+    pub async fn start_again(self) -> Self {
         Self::start_in(self.env, self._folder, self.config, None).await
     }
 }
@@ -121,16 +125,23 @@ impl Peer {
 
     pub async fn invoke(&self, request: RemotingCommand) -> RemotingCommand {
         let timeout = Duration::from_secs(60);
-        self.client.invoke(&self.address, request, timeout).await.unwrap()
+        self.client
+            .invoke(&self.address, request, timeout)
+            .await
+            .unwrap()
     }
 
     pub async fn ask<H: Header>(&self, code: RequestCode, header: &H) -> RemotingCommand {
-        self.invoke(RemotingCommand::request_with(code, header)).await
+        self.invoke(RemotingCommand::request_with(code, header))
+            .await
     }
 
     pub async fn oneway(&self, request: RemotingCommand) {
         let timeout = Duration::from_secs(3);
-        self.client.oneway(&self.address, request, timeout).await.unwrap();
+        self.client
+            .oneway(&self.address, request, timeout)
+            .await
+            .unwrap();
     }
 
     /// Sends a message to queue 0 of its topic.
@@ -167,7 +178,11 @@ impl Peer {
 
     /// Pulls from queue 0 with a subscription that comes along.
     pub async fn pull(&self, topic: &str, offset: i64, expression: &str) -> RemotingCommand {
-        self.ask(RequestCode::PULL_MESSAGE, &pull_header(topic, offset, expression)).await
+        self.ask(
+            RequestCode::PULL_MESSAGE,
+            &pull_header(topic, offset, expression),
+        )
+        .await
     }
 
     /// Pulls from queue 0 and waits for messages.
@@ -215,7 +230,10 @@ impl Peer {
     /// The requests with a code that the broker sent.
     pub fn asked(&self, code: RequestCode) -> usize {
         let asked = self.asked.0.lock();
-        asked.iter().filter(|request| request.code == code.0).count()
+        asked
+            .iter()
+            .filter(|request| request.code == code.0)
+            .count()
     }
 }
 

@@ -1,19 +1,21 @@
 //! Sending and pulling: what a consumer sees of what a producer sent.
 
-mod support;
-
 use std::time::Duration;
 
 use hotfire_protocol::header::pull::sys_flag;
 use hotfire_protocol::{RequestCode, ResponseCode};
-use support::{GROUP, Stack, TOPIC, bodies, messages, number, order, pull_header};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{self, GROUP, Stack, TOPIC, bodies, messages, number, order, pull_header};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_is_pulled_in_order() {
     let stack = Stack::start().await;
     for body in ["one", "two", "three"] {
-        stack.peer.send_ok(&order(body).with_tag("TagA").with_key("k")).await;
+        stack
+            .peer
+            .send_ok(&order(body).with_tag("TagA").with_key("k"))
+            .await;
     }
     let response = stack.peer.pull(TOPIC, 0, "*").await;
     assert_eq!(response.code, 0);
@@ -25,7 +27,10 @@ async fn what_was_sent_is_pulled_in_order() {
     assert_eq!(number(&response, "suggestWhichBrokerId"), 0);
     let first = &messages(&response)[0];
     assert_eq!(first.message.tag(), Some("TagA"));
-    assert_eq!(first.message.properties.get("CLUSTER"), Some("DefaultCluster"));
+    assert_eq!(
+        first.message.properties.get("CLUSTER"),
+        Some("DefaultCluster")
+    );
     assert_eq!(first.store_host, stack.broker.address());
 }
 
@@ -84,11 +89,19 @@ async fn an_offset_outside_the_queue_is_corrected() {
     stack.peer.send_ok(&order("one")).await;
     for (offset, code, remark, next) in [
         (1, ResponseCode::PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE", 1),
-        (9, ResponseCode::PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY", 1),
+        (
+            9,
+            ResponseCode::PULL_OFFSET_MOVED,
+            "OFFSET_OVERFLOW_BADLY",
+            1,
+        ),
         (-1, ResponseCode::PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL", 0),
     ] {
         let response = stack.peer.pull(TOPIC, offset, "*").await;
-        assert_eq!((response.code, response.remark.as_deref()), (code.0, Some(remark)));
+        assert_eq!(
+            (response.code, response.remark.as_deref()),
+            (code.0, Some(remark))
+        );
         assert_eq!(number(&response, "nextBeginOffset"), next);
     }
 }
@@ -165,7 +178,10 @@ async fn without_long_polling_a_pull_waits_for_a_second_only() {
 #[tokio::test(start_paused = true)]
 async fn a_pull_that_waits_for_a_queue_without_messages_is_woken_by_the_first() {
     let stack = Stack::start().await;
-    stack.peer.subscribe("c1", GROUP, &[("%RETRY%readers", "*")]).await;
+    stack
+        .peer
+        .subscribe("c1", GROUP, &[("%RETRY%readers", "*")])
+        .await;
     let mut header = pull_header("%RETRY%readers", 0, "*");
     header.sys_flag = sys_flag::SUSPEND;
     header.sub_version = 1;
@@ -219,5 +235,8 @@ async fn messages_and_offsets_survive_a_restart() {
     let stack = stack.restart().await;
     assert_eq!(number(&stack.peer.committed().await, "offset"), 1);
     stack.peer.send_ok(&order("two")).await;
-    assert_eq!(bodies(&stack.peer.pull(TOPIC, 0, "*").await), ["one", "two"]);
+    assert_eq!(
+        bodies(&stack.peer.pull(TOPIC, 0, "*").await),
+        ["one", "two"]
+    );
 }
