@@ -125,6 +125,8 @@ async fn a_send_that_need_not_wait_does_not() {
 #[tokio::test(start_paused = true)]
 async fn sends_that_queue_for_too_long_are_refused_and_not_stored() {
     let stack = stack(1, 1).await;
+    // Makes the connection, so that the three below keep their order.
+    stack.peer.commit(0).await;
     let send = |body: &'static str| {
         let peer = &stack.peer;
         async move { peer.send(&order(body)).await }

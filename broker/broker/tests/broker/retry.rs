@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use hotfire_broker::BrokerConfig;
 use hotfire_protocol::body::SubscriptionGroupConfig;
 use hotfire_protocol::header::send::ConsumerSendMsgBackRequestHeader;
 use hotfire_protocol::{MessageExt, RemotingCommand, RequestCode, ResponseCode};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{GROUP, Stack, TOPIC, messages, order, send_request};
+use crate::support::{self, GROUP, Stack, TOPIC, messages, order, send_request};
 
 const RETRY_TOPIC: &str = "%RETRY%readers";
 const DLQ_TOPIC: &str = "%DLQ%readers";
 
 async fn failed_once() -> (Stack, MessageExt) {
-    let stack = Stack::start().await;
+    failed_once_with(support::config()).await
+}
+
+async fn failed_once_with(config: BrokerConfig) -> (Stack, MessageExt) {
+    let stack = Stack::start_with(config, None).await;
     stack
         .peer
         .send_ok(&order("poison").with_tag("TagA").with_key("k"))
@@ -58,12 +63,12 @@ async fn a_message_that_was_sent_back_comes_again_after_ten_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn each_retry_takes_longer_and_the_last_is_followed_by_the_dead_letter_queue() {
-    let (stack, first) = failed_once().await;
-    let delays_s = [
-        10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
-    ];
+    // Eighteen levels, as many as RocketMQ has, but of one to eighteen seconds.
+    let mut config = support::config();
+    config.store.delay_levels = (1..=18).map(|level| level * 1_000).collect();
+    let (stack, first) = failed_once_with(config).await;
     let mut message = first.clone();
-    for (times, delay_s) in delays_s.into_iter().enumerate() {
+    for (times, delay_s) in (3..=18).enumerate() {
         let start = Instant::now();
         assert_eq!(stack.peer.send_back(&message, 0).await.code, 0);
         message = redelivered(&stack, times as i64).await;
@@ -153,7 +158,7 @@ async fn a_message_that_is_not_there_cannot_be_sent_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_must_not_be_created_cannot_send_back() {
-    let mut config = crate::support::config();
+    let mut config = support::config();
     config.auto_create_subscription_group = false;
     let stack = Stack::start_with(config, None).await;
     stack.peer.send_ok(&order("x")).await;
