@@ -18,8 +18,8 @@ use crate::{ClientConfig, ClientError};
 
 /// How long a pull that does not wait for messages may take.
 const PULL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much longer than the broker a waiting pull waits: RocketMQ's pull consumer has the broker wait
-/// 20 s and itself waits 30 s.
+/// How much longer than the broker a waiting pull waits: RocketMQ's pull consumer has the broker
+/// wait 20 s and itself waits 30 s.
 const PULL_GRACE: Duration = Duration::from_secs(10);
 /// How long creating a topic on one broker may take.
 const CREATE_TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,8 +158,8 @@ impl Admin {
         Ok(queues.map(|queues| queues.to_vec()).unwrap_or_default())
     }
 
-    /// Pulls up to `max` messages from an offset on. If there are none, the broker waits for some as
-    /// long as `wait` says. Nothing is committed.
+    /// Pulls up to `max` messages from an offset on. If there are none, the broker waits for some
+    /// as long as `wait` says. Nothing is committed.
     ///
     /// # Errors
     /// The broker refused or did not answer.

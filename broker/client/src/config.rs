@@ -12,8 +12,8 @@ pub struct ClientConfig {
     /// Name servers as `host:port`.
     pub namesrv_addrs: Vec<String>,
     /// The part of the client id after the address. `None`, RocketMQ's `DEFAULT`, becomes
-    /// `pid#nanoseconds`, unique in the process; a broadcasting consumer keeps `DEFAULT`, because its
-    /// offset file is found by the client id.
+    /// `pid#nanoseconds`, unique in the process; a broadcasting consumer keeps `DEFAULT`, because
+    /// its offset file is found by the client id.
     pub instance_name: Option<String>,
     /// How often the routes of the used topics are refreshed.
     pub poll_name_server_interval: Duration,

@@ -91,7 +91,7 @@ impl ClientError {
 /// The message may have been stored all the same: once for each attempt that reached a broker. Only
 /// if [`is_unknown`](Self::is_unknown) is false was it certainly not.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("send failed after {attempts} attempts{}: {source}", if *.unknown { ", outcome unknown" } else { "" })]
+#[error("send failed after {attempts} attempts, {}: {source}", outcome(*.unknown))]
 pub struct SendError {
     /// What the last attempt failed with.
     pub source: ClientError,
@@ -99,6 +99,14 @@ pub struct SendError {
     pub attempts: u32,
     /// Whether one of the attempts may have been stored.
     pub unknown: bool,
+}
+
+fn outcome(unknown: bool) -> &'static str {
+    if unknown {
+        "perhaps stored"
+    } else {
+        "not stored"
+    }
 }
 
 impl SendError {

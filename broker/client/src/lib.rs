@@ -1,6 +1,7 @@
 //! Producer and consumers.
 //!
-//! - [`Producer`] sends messages: with retries on other brokers, to chosen queues, in batches, one-way.
+//! - [`Producer`] sends messages: with retries on other brokers, to chosen queues, in batches,
+//!   one-way.
 //! - [`PushConsumer`] calls a listener for every message of the queues that its group's rebalancing
 //!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
 //! - [`Admin`] pulls, queries and sets offsets, and looks messages up, one call at a time.
@@ -18,9 +19,14 @@
 //! - an offset is committed only if every message below it is consumed, sent back, or filtered out;
 //! - an offset that could not be queried is never replaced by a guess: the queue waits for the next
 //!   rebalancing;
-//! - an orderly listener is called for a queue only while its lock is held, and never by two at once;
+//! - an orderly listener is called for a queue only while its lock is held, and never by two at
+//!   once;
 //! - nothing is started for a queue that was given up, and what is still running for it changes no
 //!   offset.
+//!
+//! Left out of what the Java client does: transactions, request and reply, SQL subscriptions, lite
+//! pull, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
+//! of consumed messages.
 //!
 //! # Example
 //!

@@ -1,5 +1,7 @@
 //! Concurrent consumers: what is handed out, sent back and committed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod cluster;
 
 use std::sync::Arc;

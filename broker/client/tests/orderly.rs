@@ -1,5 +1,7 @@
 //! Orderly consumers: one message after the other, under the broker's lock.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod cluster;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The producer against brokers that answer, refuse, say nothing or go away.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod cluster;
 
 use std::time::Duration;

@@ -143,7 +143,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_queue_is_assigned_exactly_once(queue_count in 0usize..200, count in 1usize..40) {
-            for strategy in [&AllocateAveragely as &dyn AllocateStrategy, &AllocateAveragelyByCircle] {
+            let averagely: &dyn AllocateStrategy = &AllocateAveragely;
+            for strategy in [averagely, &AllocateAveragelyByCircle] {
                 let shares = shares(strategy, queue_count, count);
                 let mut all: Vec<_> = shares.concat();
                 all.sort_unstable();

@@ -18,8 +18,8 @@ use crate::{ClientError, ConsumeFrom};
 const REBALANCE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long giving up a queue waits for its orderly listener.
 const LISTENER_WAIT: Duration = Duration::from_secs(1);
-/// How long the lock of a queue is kept that is given up with messages in hand: its listener may have
-/// just been called (`UNLOCK_DELAY_TIME_MILLS`).
+/// How long the lock of a queue is kept that is given up with messages in hand: its listener may
+/// have just been called (`UNLOCK_DELAY_TIME_MILLS`).
 const UNLOCK_DELAY: Duration = Duration::from_secs(20);
 
 impl Core {
@@ -121,8 +121,8 @@ impl Core {
     }
 
     /// Gives a queue up: commits its offset and, for an orderly consumer, unlocks it when its
-    /// listener is done. False if the listener takes too long; the queue then stays, but nothing new
-    /// is started for it, and the next rebalancing tries again.
+    /// listener is done. False if the listener takes too long; the queue then stays, but nothing
+    /// new is started for it, and the next rebalancing tries again.
     pub(crate) async fn revoke(self: &Arc<Self>, slot: &Arc<Slot>) -> bool {
         slot.give_up();
         let queue = &*slot.queue;

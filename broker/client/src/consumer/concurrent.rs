@@ -55,8 +55,8 @@ impl Core {
         }
     }
 
-    /// Notes that messages are consumed, and which offset may be committed now. The result of a call
-    /// for a queue that was given up changes nothing.
+    /// Notes that messages are consumed, and which offset may be committed now. The result of a
+    /// call for a queue that was given up changes nothing.
     fn finish(&self, slot: &Slot, messages: &[Arc<MessageExt>]) {
         let mut state = slot.state.lock();
         if state.is_dropped() {
@@ -102,8 +102,8 @@ impl Core {
         self.finish(slot, &done);
     }
 
-    /// Hands messages to the listener again in a while. They stay unfinished, so nothing beyond them
-    /// is committed.
+    /// Hands messages to the listener again in a while. They stay unfinished, so nothing beyond
+    /// them is committed.
     fn consume_again(self: &Arc<Self>, slot: &Arc<Slot>, mut messages: Vec<Arc<MessageExt>>) {
         for message in &mut messages {
             Arc::make_mut(message).reconsume_times += 1;
@@ -118,8 +118,8 @@ impl Core {
         );
     }
 
-    /// Has a message delivered again later: the broker that holds it makes a copy in the retry topic
-    /// or, if it does not, a copy is sent there. False if neither works.
+    /// Has a message delivered again later: the broker that holds it makes a copy in the retry
+    /// topic or, if it does not, a copy is sent there. False if neither works.
     pub(crate) async fn send_back(
         &self,
         queue: &MessageQueue,

@@ -18,8 +18,9 @@ pub trait ConsumerHook: Send + Sync {
         let _ = (queue, offset);
     }
 
-    /// A pull from the offset `from` was answered: the next goes from `next`. The messages are as the
-    /// broker sent them, before the exact comparison of tags. Not called if there is nothing new.
+    /// A pull from the offset `from` was answered: the next goes from `next`. The messages are as
+    /// the broker sent them, before the exact comparison of tags. Not called if there is nothing
+    /// new.
     fn pulled(&self, queue: &MessageQueue, from: i64, next: i64, messages: &[MessageExt]) {
         let _ = (queue, from, next, messages);
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use hotfire_env::BoxFuture;
 use hotfire_protocol::{MessageExt, MessageQueue};
 
-/// Messages of one queue, in the order of their offsets, for one call of a listener. Cheap to clone.
+/// Messages of one queue, in the order of their offsets, for one call of a listener. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     queue: Arc<MessageQueue>,
@@ -73,8 +74,8 @@ pub enum ConsumeOrderlyStatus {
 
 /// Consumes messages in any order, up to `consume_threads` calls at a time.
 ///
-/// Closures `Fn(Delivery) -> impl Future<Output = ConsumeConcurrentlyStatus>` are listeners. A panic
-/// counts as [`ConsumeConcurrentlyStatus::ReconsumeLater`].
+/// Closures `Fn(Delivery) -> impl Future<Output = ConsumeConcurrentlyStatus>` are listeners. A
+/// panic counts as [`ConsumeConcurrentlyStatus::ReconsumeLater`].
 pub trait ConcurrentListener: Send + Sync + 'static {
     /// Consumes a batch: by default one message.
     fn consume(&self, messages: Delivery) -> BoxFuture<'_, ConsumeConcurrentlyStatus>;

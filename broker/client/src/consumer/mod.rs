@@ -49,8 +49,8 @@ use process_queue::Thresholds;
 
 /// Where a group begins with a queue of which it has committed no offset.
 ///
-/// A broker that still has the first message of a queue in memory answers 0 instead of "none", so on
-/// young topics all of these begin at the beginning, as with Apache RocketMQ.
+/// A broker that still has the first message of a queue in memory answers 0 instead of "none", so
+/// on young topics all of these begin at the beginning, as with Apache RocketMQ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConsumeFrom {
     /// At the end: what was sent before is skipped.
@@ -103,7 +103,7 @@ impl ConsumeFrom {
 /// # consumer.shutdown().await;
 /// # Ok(())
 /// # }
-/// # async fn ship(_: &Delivery) -> Result<(), ()> { Ok(()) }
+/// # async fn ship(_: &hotfire_client::Delivery) -> Result<(), ()> { Ok(()) }
 /// ```
 pub struct PushConsumer {
     core: Arc<Core>,
@@ -261,9 +261,9 @@ impl PushConsumerBuilder {
         self
     }
 
-    /// Subscribes to a topic: to messages with one of some tags (`TagA || TagB`), or to all (`*`). A
-    /// later call for the same topic replaces an earlier one. All members of a group must subscribe
-    /// to the same: brokers know one subscription per group.
+    /// Subscribes to a topic: to messages with one of some tags (`TagA || TagB`), or to all (`*`).
+    /// A later call for the same topic replaces an earlier one. All members of a group must
+    /// subscribe to the same: brokers know one subscription per group.
     pub fn subscribe(mut self, topic: impl Into<String>, expression: impl Into<String>) -> Self {
         self.subscriptions.push((topic.into(), expression.into()));
         self
@@ -293,8 +293,8 @@ impl PushConsumerBuilder {
         self
     }
 
-    /// How often a message is delivered again before it becomes a dead letter; -1, the default, means
-    /// 16 times with a concurrent listener and without end with an orderly one.
+    /// How often a message is delivered again before it becomes a dead letter; -1, the default,
+    /// means 16 times with a concurrent listener and without end with an orderly one.
     pub fn max_reconsume_times(mut self, times: i32) -> Self {
         self.config.max_reconsume_times = times;
         self
@@ -330,8 +330,8 @@ impl PushConsumerBuilder {
         self
     }
 
-    /// After how long a concurrent listener that has not returned is given up on, and its message sent
-    /// back. Looked at as often. Default: 15 minutes.
+    /// After how long a concurrent listener that has not returned is given up on, and its message
+    /// sent back. Looked at as often. Default: 15 minutes.
     pub fn consume_timeout(mut self, timeout: Duration) -> Self {
         self.config.consume_timeout = timeout;
         self
@@ -379,8 +379,8 @@ impl PushConsumerBuilder {
     /// Starts the consumer. No server need be reachable yet.
     ///
     /// # Errors
-    /// Group, name servers, subscriptions or listener are missing or malformed, or the offset file of
-    /// a broadcasting consumer is damaged.
+    /// Group, name servers, subscriptions or listener are missing or malformed, or the offset file
+    /// of a broadcasting consumer is damaged.
     pub async fn start(self) -> Result<PushConsumer, ClientError> {
         let core = self.build()?;
         core.instance.set_consumer(core.consumer_data());

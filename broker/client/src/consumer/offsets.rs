@@ -6,16 +6,16 @@ use hotfire_protocol::MessageQueue;
 
 /// The offset of the next message to consume, by queue: what will be committed.
 ///
-/// Invariant: nothing gets in here but offsets that a broker or a file gave, that were computed from
-/// them, or that consumption reached. A failed query leaves no trace, in particular no zero.
+/// Invariant: nothing gets in here but offsets that a broker or a file gave, that were computed
+/// from them, or that consumption reached. A failed query leaves no trace, in particular no zero.
 #[derive(Debug, Default)]
 pub struct OffsetTable {
     offsets: BTreeMap<MessageQueue, i64>,
 }
 
 impl OffsetTable {
-    /// Sets an offset. With `increase_only`, a smaller one than is there changes nothing: results of
-    /// parallel listener calls come in any order.
+    /// Sets an offset. With `increase_only`, a smaller one than is there changes nothing: results
+    /// of parallel listener calls come in any order.
     pub fn update(&mut self, queue: &MessageQueue, offset: i64, increase_only: bool) {
         match self.offsets.get_mut(queue) {
             Some(old) if increase_only => *old = offset.max(*old),

@@ -202,8 +202,8 @@ impl Core {
         }
     }
 
-    /// Asks all brokers to confirm the locks of all queues (`lockAll`). A broker that does not answer
-    /// changes nothing; then the locks expire.
+    /// Asks all brokers to confirm the locks of all queues (`lockAll`). A broker that does not
+    /// answer changes nothing; then the locks expire.
     pub(crate) async fn lock_all(&self) {
         join_all(
             self.slots_by_broker()

@@ -38,12 +38,12 @@ impl Default for Thresholds {
 /// Messages that were pulled and not yet consumed, of one queue.
 ///
 /// Concurrent consumption leaves messages in place until they are finished: [`put`](Self::put),
-/// [`finish`](Self::finish). Orderly consumption takes them out of the front, and either commits what
-/// was taken or puts it back: [`take`](Self::take), [`commit`](Self::commit),
+/// [`finish`](Self::finish). Orderly consumption takes them out of the front, and either commits
+/// what was taken or puts it back: [`take`](Self::take), [`commit`](Self::commit),
 /// [`put_back`](Self::put_back).
 ///
-/// Invariant: no offset that it gives out for committing is larger than the offset of a message that
-/// was put in and is not finished.
+/// Invariant: no offset that it gives out for committing is larger than the offset of a message
+/// that was put in and is not finished.
 #[derive(Debug)]
 pub struct ProcessQueue {
     /// Not finished (concurrent) or not taken (orderly), by offset.
@@ -102,8 +102,8 @@ impl ProcessQueue {
     }
 
     /// Removes messages that were consumed or sent back, and returns the offset that may be
-    /// committed now: the smallest that is not finished, or the one behind the last that was put in.
-    /// `None` if there was nothing to remove from.
+    /// committed now: the smallest that is not finished, or the one behind the last that was put
+    /// in. `None` if there was nothing to remove from.
     pub fn finish(&mut self, offsets: impl IntoIterator<Item = i64>) -> Option<i64> {
         if self.waiting.is_empty() {
             return None;

@@ -68,8 +68,9 @@ impl WorkQueue {
         self.ready.notify_waiters();
     }
 
-    /// Waits for work; `None` when the queue is closed. One waiting worker is woken at a time, and wakes the next if there is more:
-    /// quick listeners keep one worker busy, slow ones get all of them.
+    /// Waits for work; `None` when the queue is closed. One waiting worker is woken at a time, and
+    /// wakes the next if there is more: quick listeners keep one worker busy, slow ones get all of
+    /// them.
     pub(crate) async fn take(&self, batch_max: usize) -> Option<Work> {
         loop {
             // Before looking: what is announced while we look must not be missed.

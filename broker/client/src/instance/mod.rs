@@ -25,7 +25,8 @@ pub(crate) use api::decode_messages;
 use names::NameServers;
 use route::{MASTER_ID, RouteTable};
 
-/// The topic whose route stands in for a topic that does not exist yet (`AUTO_CREATE_TOPIC_KEY_TOPIC`).
+/// The topic whose route stands in for a topic that does not exist yet
+/// (`AUTO_CREATE_TOPIC_KEY_TOPIC`).
 pub(crate) const DEFAULT_TOPIC: &str = "TBW102";
 /// The group under which the client itself sends, to retry topics (`CLIENT_INNER_PRODUCER_GROUP`).
 pub(crate) const INNER_PRODUCER_GROUP: &str = "CLIENT_INNER_PRODUCER";
@@ -339,8 +340,8 @@ impl Instance {
 
     // Heartbeats.
 
-    /// Tells every broker who we are; a mere producer tells the masters only. Errors are for the next
-    /// time to mend.
+    /// Tells every broker who we are; a mere producer tells the masters only. Errors are for the
+    /// next time to mend.
     pub(crate) async fn heartbeat(&self) {
         let (data, consumes) = self.heartbeat_data();
         let body = data.to_json();

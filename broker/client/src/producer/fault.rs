@@ -13,8 +13,9 @@ const UNAVAILABLE_MS: [u64; 7] = [0, 0, 30_000, 60_000, 120_000, 180_000, 600_00
 /// A failed send counts as one that took this long.
 const FAILURE_LATENCY: Duration = Duration::from_secs(30);
 
-/// Keeps away from brokers that were slow or failed (`MQFaultStrategy`, `LatencyFaultToleranceImpl`).
-/// Switched off, as is the default, it only avoids the broker of the attempt before.
+/// Keeps away from brokers that were slow or failed (`MQFaultStrategy`,
+/// `LatencyFaultToleranceImpl`). Switched off, as is the default, it only avoids the broker of the
+/// attempt before.
 #[derive(Debug, Default)]
 pub struct FaultStrategy {
     enabled: bool,

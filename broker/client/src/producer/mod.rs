@@ -22,13 +22,14 @@ use send::{SendConfig, Sender};
 ///
 /// - [`send`](Self::send) is RocketMQ's synchronous send: up to three attempts on different brokers
 ///   within three seconds altogether. As in Java 4.9 the first attempt may use up all the time: if
-///   a broker accepts the message and then says nothing, the send fails with a timeout although other
-///   brokers are healthy.
-/// - [`send_async`](Self::send_async) is its asynchronous send: it differs in when it tries again, not
-///   in waiting, for every method here is a future. To have many sends under way, join or spawn them.
+///   a broker accepts the message and then says nothing, the send fails with a timeout although
+///   other brokers are healthy.
+/// - [`send_async`](Self::send_async) is its asynchronous send: it differs in when it tries again,
+///   not in waiting, for every method here is a future. To have many sends under way, join or spawn
+///   them.
 /// - [`send_oneway`](Self::send_oneway) does not wait for an answer.
-/// - [`send_to`](Self::send_to) and [`send_select`](Self::send_select) choose the queue, and make one
-///   attempt.
+/// - [`send_to`](Self::send_to) and [`send_select`](Self::send_select) choose the queue, and make
+///   one attempt.
 ///
 /// A failed send may have stored the message all the same, see [`SendError::is_unknown`].
 ///
@@ -89,8 +90,8 @@ impl Producer {
         self.inner.sender.send(&message).await
     }
 
-    /// Sends a message with the retries of RocketMQ's asynchronous send: only if no broker answered,
-    /// be it with a refusal, another is tried.
+    /// Sends a message with the retries of RocketMQ's asynchronous send: only if no broker
+    /// answered, be it with a refusal, another is tried.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -131,8 +132,8 @@ impl Producer {
         self.inner.sender.send_to(&message, queue).await
     }
 
-    /// Sends messages of one topic as a batch: they get consecutive offsets in one queue, or none is
-    /// stored.
+    /// Sends messages of one topic as a batch: they get consecutive offsets in one queue, or none
+    /// is stored.
     ///
     /// # Errors
     /// As [`send`](Self::send); or the messages cannot be a batch.

@@ -16,7 +16,8 @@ use crate::{
     ClientError, FaultStrategy, PublishInfo, QueueSelector, SendError, SendResult, SendStatus,
 };
 
-/// Answers after which another broker is tried (`retryResponseCodes`).
+/// Answers after which another broker is tried (`retryResponseCodes`). Java has SYSTEM_BUSY among
+/// them since 5.3; before, a busy broker failed the send although others had room.
 const RETRY_CODES: [ResponseCode; 7] = [
     ResponseCode::TOPIC_NOT_EXIST,
     ResponseCode::SERVICE_NOT_AVAILABLE,
@@ -143,7 +144,8 @@ impl Sender {
         selected.ok_or_else(|| ClientError::Invalid("the topic has no queue to send to".to_owned()))
     }
 
-    /// Sends to queues in turn until one takes the message, all attempts are used up, or the time is.
+    /// Sends to queues in turn until one takes the message, all attempts are used up, or the time
+    /// is.
     ///
     /// As in Java 4.9 the time is shared: an attempt may use all of it, and then there is none left
     /// for another.
@@ -257,7 +259,10 @@ impl Sender {
         let mut queue = first;
         for attempt in 0..=self.config.async_retries {
             if attempt > 0 {
-                queue.broker_name = self.select(&info, Some(&queue.broker_name))?.broker_name;
+                let Ok(other) = self.select(&info, Some(&queue.broker_name)) else {
+                    break;
+                };
+                queue.broker_name = other.broker_name;
             }
             let begin = Instant::now();
             let left = deadline.saturating_duration_since(begin);

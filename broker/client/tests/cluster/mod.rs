@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_env::Env;
+use hotfire_env::real::TokioSpawner;
+use hotfire_env::{Defects, Env, Seams};
 use hotfire_protocol::body::*;
 use hotfire_protocol::header::client::*;
 use hotfire_protocol::header::namesrv::GetRouteInfoRequestHeader;
@@ -73,8 +74,22 @@ pub struct Cluster {
 impl Cluster {
     /// A name server, and brokers `broker-a`, `broker-b`, … with so many queues of [`TOPIC`] each.
     pub async fn start(brokers: usize, queues: i32) -> Self {
+        Self::start_with(brokers, queues, Defects::NONE).await
+    }
+
+    /// The same, with planted defects in all that runs in it.
+    pub async fn start_with(brokers: usize, queues: i32, defects: Defects) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = memory::env(&memory::MemoryNetwork::default(), dir.path());
+        let env = Env::new(Seams {
+            clock: env.clock().clone(),
+            network: env.network().clone(),
+            disk: env.disk().clone(),
+            entropy: env.entropy("cluster"),
+            spawner: Arc::new(TokioSpawner),
+            process_id: env.process_id(),
+            defects,
+        });
         let cluster = Self {
             env,
             state: Arc::default(),
