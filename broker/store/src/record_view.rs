@@ -30,6 +30,8 @@ pub struct RecordView<'a> {
     pub born_timestamp: i64,
     /// When the broker stored it.
     pub store_timestamp: i64,
+    /// How often it was sent back.
+    pub reconsume_times: i32,
     /// The body as stored.
     pub body: &'a [u8],
     /// The topic.
@@ -84,7 +86,7 @@ impl<'a> RecordView<'a> {
             host_len(flags & sys_flag::STORE_HOST_V6 != 0),
             "store host",
         )?;
-        let _reconsume_times = rest.try_get_i32().map_err(short)?;
+        let reconsume_times = rest.try_get_i32().map_err(short)?;
         let _prepared_offset = rest.try_get_i64().map_err(short)?;
         let body_len = length(rest.try_get_i32().map_err(short)?, "body")?;
         let body = take(&mut rest, body_len, "body")?;
@@ -108,6 +110,7 @@ impl<'a> RecordView<'a> {
             sys_flag: flags,
             born_timestamp,
             store_timestamp,
+            reconsume_times,
             body,
             topic: std::str::from_utf8(topic).map_err(|_| DecodeError::Text("topic"))?,
             properties,

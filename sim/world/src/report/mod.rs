@@ -24,6 +24,8 @@ pub struct Run {
     pub scenario: String,
     /// The seed.
     pub seed: u64,
+    /// The invariants whose violations are only counted.
+    pub counted: Vec<hotfire_check::InvariantId>,
     /// What the check says, with the scenario's own expectations applied.
     pub report: hotfire_check::report::Report,
     /// The hash over everything that happened.

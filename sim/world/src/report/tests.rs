@@ -36,6 +36,7 @@ fn passed() -> Run {
         path: "scenarios/double-11/peak.toml".to_owned(),
         scenario: "double-11/peak".to_owned(),
         seed: 7,
+        counted: vec![InvariantId::Retry],
         report: Report {
             verdict: Verdict::Pass,
             reasons: Vec::new(),
@@ -108,6 +109,16 @@ fn a_failed_run_shows_evidence_and_how_to_replay_it() {
       because INV-LOSS is violated
       replay: hotfire run scenarios/double-11/peak.toml --seed 7
     ");
+}
+
+#[test]
+fn what_is_only_counted_says_so() {
+    let mut run = failed();
+    run.report.verdict = Verdict::Pass;
+    run.counted = vec![InvariantId::Loss];
+    let details = details(&run);
+    let line = details.lines().find(|line| line.contains("INV-LOSS"));
+    assert_snapshot!(line.unwrap(), @"  INV-LOSS       counted       3 of 240,000");
 }
 
 #[test]

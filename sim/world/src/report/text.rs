@@ -39,7 +39,7 @@ pub fn details(run: &Run) -> String {
     );
     figures(&mut out, run);
     for report in &run.report.invariants {
-        invariant(&mut out, report);
+        invariant(&mut out, report, run.counted.contains(&report.id));
     }
     if run.report.verdict != Verdict::Pass {
         for reason in &run.report.reasons {
@@ -69,8 +69,14 @@ fn figures(out: &mut String, run: &Run) {
     );
 }
 
-fn invariant(out: &mut String, report: &InvariantReport) {
-    let (id, status) = (report.id.name(), report.status.name());
+fn invariant(out: &mut String, report: &InvariantReport, counted: bool) {
+    let counted = counted && report.status == Status::Violated;
+    let status = if counted {
+        "counted"
+    } else {
+        report.status.name()
+    };
+    let id = report.id.name();
     let count = match report.status {
         Status::NotExercised => String::new(),
         Status::Violated => {
@@ -95,11 +101,12 @@ fn invariant(out: &mut String, report: &InvariantReport) {
             legal.what
         );
     }
-    for found in report.evidence.iter().take(EVIDENCE_SHOWN) {
+    let shown = if counted { 1 } else { EVIDENCE_SHOWN };
+    for found in report.evidence.iter().take(shown) {
         evidence(out, found);
     }
-    let more = report.evidence.len().saturating_sub(EVIDENCE_SHOWN);
-    if more > 0 {
+    let more = report.evidence.len().saturating_sub(shown);
+    if more > 0 && !counted {
         let _ = writeln!(out, "      and {more} more");
     }
 }

@@ -69,6 +69,7 @@ fn producer_group(
         in_flight: small(&producers::IN_FLIGHT),
         timeout: duration(sheet, &producers::TIMEOUT),
         retries: sheet.small(&producers::RETRIES).unwrap_or_default(),
+        resend: sheet.small(&producers::RESEND).unwrap_or_default(),
         avoid_slow_brokers: flag(sheet, &producers::AVOID_SLOW_BROKERS),
         compress_over: sheet
             .quantity(&producers::COMPRESS_OVER)
@@ -126,6 +127,14 @@ fn check_producers(sheet: &Sheet<'_>, group: &Producers, cluster: &Cluster) {
     if batched && group.select == Select::ByOrder {
         let message = "a batch goes to one queue, so it cannot be split by order";
         problem(at(&producers::SELECT), message, "use send = \"sync\"");
+    }
+    if group.resend > 0 && matches!(group.send, Send::Oneway | Send::Batch(_)) {
+        let message = "only single messages that are answered are sent again";
+        problem(
+            at(&producers::RESEND),
+            message,
+            "use send = \"sync\" or \"async\"",
+        );
     }
     let levels = cluster.delay_levels.len();
     if usize::from(group.delay_level) > levels && levels > 0 {

@@ -207,8 +207,12 @@ sections! {
         IN_FLIGHT "in-flight": Count(1, 10_000), Default("64");
         /// Time for one send with all its retries.
         TIMEOUT "timeout": Quantity(&DURATIONS, 1_000, 600_000_000), Default("\"3s\"");
-        /// Further attempts after a failed one.
+        /// Further attempts of the client after a failed one. An attempt that gets no answer uses up the
+        /// whole timeout, so that only quick failures are tried again.
         RETRIES "retries": Count(0, 16), Default("2");
+        /// How often the application itself sends a message again that was not acknowledged, with the
+        /// same number in it.
+        RESEND "resend": Count(0, 100), Default("0");
         /// Whether brokers that were slow or failed are avoided for a while.
         AVOID_SLOW_BROKERS "avoid-slow-brokers": Flag, Default("false");
         /// Bodies above this size are compressed.

@@ -131,6 +131,8 @@ pub struct Producers {
     pub timeout: Duration,
     /// Further attempts after a failed one (`retryTimesWhenSendFailed`).
     pub retries: u32,
+    /// How often the application sends a message again that was not acknowledged.
+    pub resend: u32,
     /// Whether slow and failing brokers are avoided (`sendLatencyFaultEnable`).
     pub avoid_slow_brokers: bool,
     /// Bodies above this many bytes are compressed (`compressMsgBodyOverHowmuch`).

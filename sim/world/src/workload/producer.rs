@@ -192,28 +192,51 @@ impl Sender {
         }
     }
 
+    /// Sends a message, and again until it is acknowledged or the application gives up.
     async fn send(&self, planned: &Planned) {
-        let Some(op) = self.invoke(planned) else {
-            return;
-        };
-        let message = self.message(planned);
-        let spec = &self.node.spec;
-        let by_order = spec.select == Select::ByOrder;
-        let order = planned.content.order.map(|(order, _)| order_key(order));
-        let order = order.as_deref().filter(|_| by_order).map(SelectByHash);
-        let result = match (spec.send, order) {
-            (Send::Oneway, order) => {
-                let sent = match order {
-                    Some(order) => self.producer.send_oneway_select(message, order).await,
-                    None => self.producer.send_oneway(message).await,
-                };
-                return self.oneway(op, sent);
+        for _ in 0..=self.node.spec.resend {
+            let Some(op) = self.invoke(planned) else {
+                return;
+            };
+            let message = self.message(planned);
+            if self.node.spec.send == Send::Oneway {
+                return self.oneway(op, self.send_oneway(planned, message).await);
             }
-            (_, Some(order)) => self.producer.send_select(message, order).await,
-            (Send::Async, None) => self.producer.send_async(message).await,
-            (Send::Sync | Send::Batch(_), None) => self.producer.send(message).await,
-        };
-        self.ended(op, 0, &result);
+            let result = self.send_once(planned, message).await;
+            self.ended(op, 0, &result);
+            if result.is_ok() || self.lane.closed.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
+    async fn send_once(
+        &self,
+        planned: &Planned,
+        message: Message,
+    ) -> Result<SendResult, SendError> {
+        match (self.select_key(planned), self.node.spec.send) {
+            (Some(key), _) => self.producer.send_select(message, SelectByHash(&key)).await,
+            (None, Send::Async) => self.producer.send_async(message).await,
+            (None, _) => self.producer.send(message).await,
+        }
+    }
+
+    async fn send_oneway(&self, planned: &Planned, message: Message) -> Result<(), SendError> {
+        match self.select_key(planned) {
+            Some(key) => {
+                self.producer
+                    .send_oneway_select(message, SelectByHash(&key))
+                    .await
+            }
+            None => self.producer.send_oneway(message).await,
+        }
+    }
+
+    /// What the queue is selected by, if it is not the next in turn.
+    fn select_key(&self, planned: &Planned) -> Option<String> {
+        let (order, _) = planned.content.order?;
+        (self.node.spec.select == Select::ByOrder).then(|| order_key(order))
     }
 
     async fn send_batch(&self, several: &[Planned]) {

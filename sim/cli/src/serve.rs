@@ -1,0 +1,165 @@
+//! `hotfire serve`, `hotfire namesrv` and `hotfire broker`: the stack on real TCP and real files.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use hotfire_broker::{Broker, BrokerConfig};
+use hotfire_env::{Env, real};
+use hotfire_namesrv::{NameServer, NamesrvConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use crate::{files, print};
+
+/// What to serve.
+#[derive(Debug)]
+pub struct Request {
+    /// Where files are kept.
+    pub data: PathBuf,
+    /// Whether there is to be a name server, and a port that overrides the configured one.
+    pub namesrv: Option<Port>,
+    /// Whether there is to be a broker, and a port that overrides the configured one.
+    pub broker: Option<Port>,
+    /// The name servers of a broker that is on its own.
+    pub namesrv_addrs: Vec<String>,
+    /// A configuration file, in the format of Apache RocketMQ's.
+    pub config: Option<PathBuf>,
+}
+
+/// Logs to stderr what passes the filter.
+pub fn log(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// A port, or the configured one.
+pub type Port = Option<u16>;
+
+/// Serves until a signal says to stop.
+pub fn serve(request: &Request) -> Result<Exit, String> {
+    let text = request.config.as_deref().map(files::read).transpose()?;
+    let text = text.unwrap_or_default();
+    let wrong = |error: String| match &request.config {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => error,
+    };
+    // One file configures what is started: serving both, the broker takes it, as `mqbroker -c` does.
+    let text_of_namesrv = if request.broker.is_none() {
+        text.as_str()
+    } else {
+        ""
+    };
+    let namesrv = request
+        .namesrv
+        .map(|port| namesrv_config(port, text_of_namesrv));
+    let namesrv = namesrv.transpose().map_err(wrong)?;
+    let broker = request
+        .broker
+        .map(|port| broker_config(request, port, &text));
+    let broker = broker.transpose().map_err(wrong)?;
+    files::create_folder(&request.data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        let env = real::env(&request.data, None);
+        let running = Running::start(&env, namesrv, broker).await?;
+        let stopped = until_signal().await;
+        running.shutdown().await;
+        stopped.map_err(|error| format!("cannot wait for signals: {error}"))
+    })?;
+    Ok(Exit::Pass)
+}
+
+fn namesrv_config(port: Port, text: &str) -> Result<NamesrvConfig, String> {
+    let mut config = NamesrvConfig::from_properties(text)?;
+    if let Some(port) = port {
+        config.listen = format!("0.0.0.0:{port}");
+    }
+    Ok(config)
+}
+
+fn broker_config(request: &Request, port: Port, text: &str) -> Result<BrokerConfig, String> {
+    let mut config = BrokerConfig::from_properties(text).map_err(|error| error.to_string())?;
+    if let Some(port) = port {
+        config.listen = format!("0.0.0.0:{port}");
+    }
+    if !request.namesrv_addrs.is_empty() {
+        config.namesrv_addrs.clone_from(&request.namesrv_addrs);
+    }
+    Ok(config)
+}
+
+struct Running {
+    namesrv: Option<NameServer>,
+    broker: Option<Broker>,
+}
+
+impl Running {
+    /// Starts what is configured, and says where it listens once it serves.
+    async fn start(
+        env: &Env,
+        namesrv: Option<NamesrvConfig>,
+        broker: Option<BrokerConfig>,
+    ) -> Result<Self, String> {
+        let mut running = Self {
+            namesrv: None,
+            broker: None,
+        };
+        if let Some(config) = namesrv {
+            let server = NameServer::start(env, config)
+                .await
+                .map_err(|error| error.to_string())?;
+            print::line(&format!("name server ready on {}", server.local()));
+            running.namesrv = Some(server);
+        }
+        if let Some(mut config) = broker {
+            if config.namesrv_addrs.is_empty()
+                && let Some(server) = &running.namesrv
+            {
+                config.namesrv_addrs = vec![format!("127.0.0.1:{}", server.local().port())];
+            }
+            match Broker::start(env, config, None).await {
+                Ok(broker) => {
+                    let (local, address) = (broker.local(), broker.address());
+                    print::line(&format!(
+                        "broker ready on {local}, known to clients as {address}"
+                    ));
+                    running.broker = Some(broker);
+                }
+                Err(error) => {
+                    running.shutdown().await;
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    /// Stops the broker first: it takes leave of the name server.
+    async fn shutdown(&self) {
+        if let Some(broker) = &self.broker {
+            broker.shutdown().await;
+        }
+        if let Some(namesrv) = &self.namesrv {
+            namesrv.shutdown().await;
+        }
+    }
+}
+
+async fn until_signal() -> io::Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hotfire_broker::{Broker, BrokerConfig, BrokerObserver};
+use hotfire_check::history::{Event, Value};
+use hotfire_env::{BoxFuture, Disk, Env};
+use hotfire_protocol::body::{TopicConfig, TopicConfigSerializeWrapper, fastjson};
+use hotfire_protocol::message::compression;
+use hotfire_protocol::topic::perm;
+use hotfire_store::{FlushDiskType, RecordView, StoreConfig, StoreObserver};
+
+use super::resident::Resident;
+use super::stop::Stop;
+use crate::journal::Pen;
+use crate::scenario::{Cluster, Flush, Scenario};
+use crate::workload::body;
+
+/// Bodies of the workload are never larger, compressed or not.
+const BODY_MAX: usize = 8 << 20;
+
+/// Hash slots and entries of an index file. RocketMQ's files hold twenty million entries and are
+/// mapped whole; a short run needs no such file on each of its brokers.
+const INDEX_SLOTS: u32 = 50_000;
+const INDEX_ENTRIES: u32 = 200_000;
+
+/// A broker, over all lives of its process.
+pub(super) struct BrokerNode {
+    config: BrokerConfig,
+    topics: Vec<TopicConfig>,
+    /// Whether its topics were set up.
+    is_set_up: AtomicBool,
+    pen: Pen,
+}
+
+impl BrokerNode {
+    pub fn new(name: &str, scenario: &Scenario, namesrv: Vec<String>, pen: Pen) -> Self {
+        let topics = scenario.topics.iter().map(|(name, topic)| {
+            let queues = i32::try_from(topic.queues).unwrap_or(i32::MAX);
+            TopicConfig::new(name, queues, queues, perm::READ | perm::WRITE)
+        });
+        Self {
+            config: BrokerConfig {
+                broker_name: name.to_owned(),
+                namesrv_addrs: namesrv,
+                auto_create_topic_enable: scenario.cluster.auto_create_topics,
+                store: store_config(&scenario.cluster),
+                ..BrokerConfig::default()
+            },
+            topics: topics.collect(),
+            is_set_up: AtomicBool::new(false),
+            pen,
+        }
+    }
+
+    /// Puts the scenario's topics onto the disk before the broker first starts, as an operator who
+    /// rolls out a cluster does, and waits until they are safe there.
+    async fn set_up(&self, disk: &dyn Disk) -> std::io::Result<()> {
+        let mut table = TopicConfigSerializeWrapper::default();
+        for topic in &self.topics {
+            table
+                .topic_config_table
+                .insert(topic.topic_name.clone(), topic.clone());
+        }
+        let json = fastjson::to_pretty_vec(&table).map_err(std::io::Error::other)?;
+        let folder = format!("{}/config", self.config.store.store_path_root_dir);
+        let file = disk.map(&format!("{folder}/topics.json"), json.len() as u64)?;
+        file.write(0, &json)?;
+        file.flush(0..json.len() as u64).await?;
+        disk.sync_dir(&folder).await
+    }
+}
+
+fn store_config(cluster: &Cluster) -> StoreConfig {
+    StoreConfig {
+        flush_disk_type: match cluster.flush {
+            Flush::Async => FlushDiskType::Async,
+            Flush::Sync => FlushDiskType::Sync,
+        },
+        flush_interval_commit_log: cluster.flush_interval,
+        commit_log_file_size: cluster.commit_log_file_size,
+        consume_queue_file_units: cluster.consume_queue_file_entries,
+        max_hash_slot_num: INDEX_SLOTS,
+        max_index_num: INDEX_ENTRIES,
+        delay_levels: cluster
+            .delay_levels
+            .iter()
+            .map(|level| i64::try_from(level.as_millis()).unwrap_or(i64::MAX))
+            .collect(),
+        ..StoreConfig::default()
+    }
+}
+
+impl Resident for BrokerNode {
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let name = &self.config.broker_name;
+            if !self.is_set_up.load(Ordering::Relaxed) {
+                if let Err(error) = self.set_up(&**env.disk()).await {
+                    panic!("the topics of {name} could not be set up: {error}");
+                }
+                self.is_set_up.store(true, Ordering::Relaxed);
+            }
+            let observer = Arc::new(Observer(self.pen.clone()));
+            let broker = match Broker::start(&env, self.config.clone(), Some(observer)).await {
+                Ok(broker) => broker,
+                Err(error) => panic!("{name} did not start: {error}"),
+            };
+            stop.asked().await;
+            broker.shutdown().await;
+        })
+    }
+}
+
+/// Writes down what a broker's store and offset table do.
+struct Observer(Pen);
+
+impl Observer {
+    fn broker(&self) -> &str {
+        self.0.name()
+    }
+}
+
+impl StoreObserver for Observer {
+    fn appended(&self, record: &RecordView<'_>) {
+        let value = value_of(record);
+        self.0.write(|recorder| Event::Appended {
+            queue: recorder.queue(record.topic, self.broker(), record.queue_id),
+            reconsume: u16::try_from(record.reconsume_times).unwrap_or(u16::MAX),
+            offset: record.queue_offset,
+            physical: record.physical_offset,
+            value,
+        });
+    }
+
+    fn recovered(&self, max_physical: i64, truncated_bytes: u64) {
+        self.0.write(|_| Event::Recovered {
+            max_physical,
+            truncated_bytes: i64::try_from(truncated_bytes).unwrap_or(i64::MAX),
+        });
+    }
+
+    fn queue_recovered(&self, topic: &str, queue_id: i32, max_offset: i64) {
+        self.0.write(|recorder| Event::QueueMax {
+            queue: recorder.queue(topic, self.broker(), queue_id),
+            offset: max_offset,
+        });
+    }
+}
+
+impl BrokerObserver for Observer {
+    fn offset_committed(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        self.0.write(|recorder| Event::OffsetSet {
+            group: recorder.group(group),
+            queue: recorder.queue(topic, self.broker(), queue_id),
+            offset,
+        });
+    }
+}
+
+/// The number in the body of a record, if it is a message of the workload.
+fn value_of(record: &RecordView<'_>) -> Option<Value> {
+    let compressed = record.sys_flag & hotfire_protocol::message::sys_flag::COMPRESSED != 0;
+    let received = if compressed {
+        let stored = Bytes::copy_from_slice(record.body);
+        let plain = compression::decompress(&stored, record.sys_flag, BODY_MAX).ok()?;
+        body::decode(&plain)
+    } else {
+        body::decode(record.body)
+    };
+    received
+        .filter(|received| received.intact)
+        .map(|received| Value(received.content.value))
+}

@@ -1,0 +1,77 @@
+use hotfire_check::contract::{Contract, Flush, FlushWindow, GroupContract, Listener};
+
+use crate::scenario::{self, Action, Consumers, Scenario};
+
+/// What a scenario's configuration promises, as the check reads it.
+pub fn contract(scenario: &Scenario) -> Contract {
+    let cluster = &scenario.cluster;
+    let millis =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let window = FlushWindow::default();
+    let attempts = scenario
+        .producers
+        .values()
+        .map(|group| group.retries.saturating_add(1))
+        .max();
+    let default = Contract::default();
+    Contract {
+        flush: match cluster.flush {
+            scenario::Flush::Sync => Flush::Sync,
+            scenario::Flush::Async => Flush::Async(FlushWindow {
+                tick_ms: millis(cluster.flush_interval),
+                slack_ms: window.slack_ms + millis(slowest_disk(scenario)),
+                ..window
+            }),
+        },
+        groups: scenario
+            .consumers
+            .iter()
+            .map(|(name, spec)| group(name, spec))
+            .collect(),
+        delay_levels_ms: cluster
+            .delay_levels
+            .iter()
+            .map(|level| millis(*level))
+            .collect(),
+        send_attempts: attempts.map_or(1, |most| u8::try_from(most).unwrap_or(u8::MAX)),
+        clock_tolerance_ms: default.clock_tolerance_ms + clock_jumps(scenario),
+        holds: scenario.expect.holds.clone(),
+        counts: scenario.expect.counts.clone(),
+        ..default
+    }
+}
+
+fn group(name: &str, spec: &Consumers) -> GroupContract {
+    GroupContract {
+        group: name.to_owned(),
+        listener: match spec.listener {
+            scenario::Listener::Concurrent => Listener::Concurrent,
+            scenario::Listener::Orderly => Listener::Orderly,
+        },
+        broadcasting: spec.model == scenario::Model::Broadcasting,
+        topics: spec.topics.keys().cloned().collect(),
+        max_reconsume: spec
+            .max_reconsume
+            .map_or(-1, |most| i32::try_from(most).unwrap_or(i32::MAX)),
+        idempotent: spec.idempotent,
+        filtered: spec.topics.values().any(|expression| expression != "*"),
+    }
+}
+
+/// By how much all jumps together may put two clocks apart.
+fn clock_jumps(scenario: &Scenario) -> u64 {
+    let jumps = scenario.faults.iter().map(|fault| match &fault.action {
+        Action::ClockJump { by_ms, .. } => by_ms.unsigned_abs(),
+        _ => 0,
+    });
+    jumps.sum()
+}
+
+/// How much longer faults make a flush take, at most.
+fn slowest_disk(scenario: &Scenario) -> std::time::Duration {
+    let slow = scenario.faults.iter().map(|fault| match &fault.action {
+        Action::SlowDisk { adds, .. } => *adds,
+        _ => std::time::Duration::ZERO,
+    });
+    scenario.disk.flush_latency + slow.sum::<std::time::Duration>()
+}

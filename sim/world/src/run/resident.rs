@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use hotfire_env::{BoxFuture, Env};
+use hotfire_namesrv::{NameServer, NamesrvConfig};
+
+use super::stop::Stop;
+use crate::workload::consumer::ConsumerNode;
+use crate::workload::producer::ProducerNode;
+
+/// What runs on a node: it is given a fresh process's seams for each of its lives.
+pub(super) trait Resident: Send + Sync {
+    /// One life: until it is asked to stop and has done so, or is killed.
+    ///
+    /// A process that cannot start is a bug of the world or of the stack; it ends the run with a
+    /// panic that says why.
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()>;
+}
+
+/// A name server.
+pub(super) struct NameServerNode;
+
+impl Resident for NameServerNode {
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let server = match NameServer::start(&env, NamesrvConfig::default()).await {
+                Ok(server) => server,
+                Err(error) => panic!("a name server did not start: {error}"),
+            };
+            stop.asked().await;
+            server.shutdown().await;
+        })
+    }
+}
+
+impl Resident for ProducerNode {
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let producer = match self.start(&env).await {
+                Ok(producer) => producer,
+                Err(error) => panic!("a producer of {} did not start: {error}", self.group),
+            };
+            tokio::select! {
+                biased;
+                () = stop.asked() => {}
+                () = self.send(&env, &producer) => stop.asked().await,
+            }
+            producer.shutdown().await;
+        })
+    }
+}
+
+impl Resident for ConsumerNode {
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let consumer = match self.start(&env).await {
+                Ok(consumer) => consumer,
+                Err(error) => panic!("a consumer of {} did not start: {error}", self.group),
+            };
+            stop.asked().await;
+            consumer.shutdown().await;
+        })
+    }
+}
