@@ -5,8 +5,8 @@ use rustc_hash::FxHashMap;
 
 use crate::contract::Contract;
 use crate::history::{
-    DeliveryId, Event, GroupId, History, How, Names, NodeId, Order, Outcome, Phase, QueueRef,
-    Record, SimTime, TopicId, Value,
+    DeliveryId, Event, FaultKind, GroupId, History, How, Names, NodeId, Order, Outcome, Phase,
+    QueueRef, Record, SimTime, TopicId, Value,
 };
 
 pub(crate) use csr::Csr;
@@ -35,8 +35,8 @@ mod trouble;
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// How long a member may take from asking for its start offset to owning the queue, in microseconds: the
-/// time limit of the request (`queryConsumerOffset`).
-pub(crate) const QUERY_US: u64 = 5_000_000;
+/// time limit of the request (`queryConsumerOffset`, 5 s) and what comes after.
+pub(crate) const QUERY_US: u64 = 6_000_000;
 
 /// How a send call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,6 +291,16 @@ impl<'a> Facts<'a> {
             } if there == offset => self.delivery(delivery),
             _ => None,
         })
+    }
+
+    /// The earliest time at which a session's member may have been told its start offset.
+    pub(crate) fn asked(&self, session: &Session) -> SimTime {
+        let asked = SimTime(session.opened.0.saturating_sub(QUERY_US));
+        let frozen = [FaultKind::Freeze];
+        let frozen = self
+            .trouble
+            .struck_us(session.node, &frozen, (SimTime(0), session.opened));
+        SimTime(asked.0.saturating_sub(frozen))
     }
 
     /// For how long before a kill an offset may have been set and still be forgotten, in microseconds.

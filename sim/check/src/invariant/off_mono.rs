@@ -20,12 +20,16 @@ blindly (ConsumerOffsetManager logs a lower offset and takes it).
 Legal, and counted: an administrator's reset; a broker that was killed and forgot up to 5 s of
 commits, or lost power and forgot more; the correction of an illegal position; and, while a queue
 changes hands, the commit of a former or a second owner, if it covers what that member has
-consumed. A commit below what its member has ever pulled is a violation at any time.",
+consumed; a commit that a later one of the same member overtook on its way. A commit below what
+its member has ever pulled is a violation at any time.",
     check,
 };
 
 /// How long after a queue changed hands commits of both owners may be under way, in microseconds.
 const HANDOVER_US: u64 = 60_000_000;
+
+/// How long a request may wait at the broker before it is refused (`waitTimeMillsInPullQueue`).
+const OVERTAKE_US: u64 = 5_000_000;
 
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
     let owners = Owners::of(facts);
@@ -68,6 +72,8 @@ struct Commit {
     record: u32,
     /// The highest offset that the member had committed before in the session.
     highest: i64,
+    /// Whether the member sent a higher one after it.
+    followed: bool,
 }
 
 impl Owners {
@@ -100,7 +106,13 @@ impl Owners {
                 let Event::Committed { offset, .. } = r.event else { continue };
                 let newer = found.as_ref().is_none_or(|found| found.record < record);
                 if offset == set.offset && r.at >= earliest && newer {
-                    found = Some(Commit { session, record, highest });
+                    found = Some(Commit { session, record, highest, followed: false });
+                }
+                if offset > set.offset
+                    && let Some(found) = found.as_mut()
+                    && found.session == session
+                {
+                    found.followed = true;
                 }
                 highest = highest.max(offset);
             }
@@ -140,24 +152,29 @@ fn reason(
     if corrected(facts, commit.session, after.offset) {
         return Some("the correction of an illegal position");
     }
-    if handover && covers(line, session, commit.highest, after.offset) {
+    if handover && covers(facts, line, session, commit.highest, after.offset) {
         return Some("a commit of a former or second owner of the queue");
     }
-    let overtaken = commit.highest > after.offset
-        && facts.record(commit.record).is_some_and(|r| facts.trouble.any_fault(&network, r.at, after.at));
-    overtaken.then_some("a commit that a later one overtook during a network fault")
+    // The member itself went forward, but the broker took its commits in another order: one travels
+    // with a pull, the other alone, and each waits in a queue of its own.
+    let sent = facts.record(commit.record).map_or(after.at, |record| record.at);
+    let late = after.at.since(sent) > OVERTAKE_US;
+    let overtaken = commit.followed
+        && commit.highest <= after.offset
+        && (!late || facts.trouble.any_fault(&network, sent, after.at));
+    overtaken.then_some("a commit that a later one overtook")
 }
 
 /// Whether a lower commit may be honest: it covers what the member consumed from an honest start.
 fn covers(
+    facts: &Facts<'_>,
     line: &OffsetLine,
     session: &Session,
     highest: i64,
     offset: i64,
 ) -> bool {
     let Some(start) = session.first_from else { return false };
-    let asked = SimTime(session.opened.0.saturating_sub(crate::facts::QUERY_US));
-    let floor = line.floor(asked, session.first_pull);
+    let floor = line.floor(facts.asked(session), session.first_pull);
     let honest_start = floor.is_none_or(|floor| start >= floor);
     honest_start && offset >= start && offset >= highest
 }
@@ -255,6 +272,20 @@ mod tests {
         let mut s = at_100();
         s.at(150.0).correct("m1", "t#0", 100, 90).commit("m1", "t#0", 90);
         s.check(OffMono).holds(2);
+    }
+
+    #[test]
+    fn a_commit_that_a_later_one_overtook_is_legal() {
+        let mut s = at_100();
+        s.at(150.0).commit_only("m1", "t#0", 110).commit("m1", "t#0", 120).offset_set("t#0", 110);
+        assert_eq!(s.check(OffMono).holds(3).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_commit_of_long_ago_has_no_business_with_the_broker_any_more() {
+        let mut s = at_100();
+        s.at(150.0).commit("m1", "t#0", 110).at(190.0).offset_set("t#0", 100);
+        s.check(OffMono).violated(1);
     }
 
     #[test]

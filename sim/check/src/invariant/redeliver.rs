@@ -33,7 +33,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             continue;
         }
         let Some(line) = facts.offsets.line(session.group, session.queue) else { continue };
-        let floor = start_floor(session, line);
+        let floor = start_floor(facts, session, line);
         if floor.is_some() {
             findings.exercise();
         }
@@ -46,10 +46,9 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
 }
 
 /// The least offset that the member may have been told to start from.
-fn start_floor(session: &Session, line: &OffsetLine) -> Option<i64> {
+fn start_floor(facts: &Facts<'_>, session: &Session, line: &OffsetLine) -> Option<i64> {
     session.first_from?;
-    let asked = SimTime(session.opened.0.saturating_sub(QUERY_US));
-    line.floor(asked, session.first_pull)
+    line.floor(facts.asked(session), session.first_pull)
 }
 
 fn walk(
