@@ -1,8 +1,8 @@
 //! The offsets that consumer groups committed (`ConsumerOffsetManager`).
 //!
 //! A commit is a blind overwrite: no generation or lease protects it, and going backwards is
-//! accepted, as in RocketMQ. The table is written to `config/consumerOffset.json` every 5 s and at a
-//! clean stop, so a crash forgets at most 5 s of commits.
+//! accepted, as in RocketMQ. The table is written to `config/consumerOffset.json` every 5 s and at
+//! a clean stop, so a crash forgets at most 5 s of commits.
 //!
 //! Invariant: a key's topic and group contain no `@`, which the file puts between the two.
 
@@ -113,9 +113,9 @@ impl<'de> Deserialize<'de> for ConsumerOffsets {
     }
 }
 
-/// What a broker answers to a member that asks for its start position: the committed offset; without
-/// one 0, if the queue's first message is still there and in memory, so that a new group misses
-/// nothing of a young topic; else nothing, and the member decides by its own rule
+/// What a broker answers to a member that asks for its start position: the committed offset;
+/// without one 0, if the queue's first message is still there and in memory, so that a new group
+/// misses nothing of a young topic; else nothing, and the member decides by its own rule
 /// (`ConsumerManageProcessor.queryConsumerOffset`).
 pub fn start_position(
     committed: Option<i64>,

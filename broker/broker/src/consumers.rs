@@ -1,9 +1,9 @@
 //! Which consumers are connected, and what their groups subscribe to (`ConsumerManager`,
 //! `ConsumerGroupInfo`).
 //!
-//! The subscriptions belong to the group, not to its members: each heartbeat overwrites them. Members
-//! that subscribe to different things therefore take messages away from each other, in RocketMQ and
-//! here.
+//! The subscriptions belong to the group, not to its members: each heartbeat overwrites them.
+//! Members that subscribe to different things therefore take messages away from each other, in
+//! RocketMQ and here.
 //!
 //! Invariant: a group without members is not in the table.
 
@@ -86,8 +86,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// Topics come and go as the heartbeat says; a known topic's subscription is replaced by a newer
-    /// one. True if the set of topics changed.
+    /// Topics come and go as the heartbeat says; a known topic's subscription is replaced by a
+    /// newer one. True if the set of topics changed.
     fn update_subscriptions(&mut self, subscriptions: Vec<SubscriptionData>) -> bool {
         let before = self.subscriptions.len();
         self.subscriptions

@@ -1,10 +1,10 @@
 //! Delay levels (`ScheduleMessageService`): messages that are delivered later.
 //!
 //! A message with a delay level is stored in `SCHEDULE_TOPIC_XXXX`, in the queue of its level, with
-//! its delivery time in place of the tags code. Each level has a cursor that follows its queue; what
-//! is due is put into its real topic. The cursor moves only after the put succeeded, and is written
-//! to `config/delayOffset.json` every 10 s and at a clean stop: a crash delivers again what came
-//! after the last write.
+//! its delivery time in place of the tags code. Each level has a cursor that follows its queue;
+//! what is due is put into its real topic. The cursor moves only after the put succeeded, and is
+//! written to `config/delayOffset.json` every 10 s and at a clean stop: a crash delivers again what
+//! came after the last write.
 //!
 //! Invariant: no message is delivered before its time by the broker's clock, unless that clock went
 //! backwards by more than the level's delay (then it is due at once, as in RocketMQ).
@@ -101,8 +101,8 @@ impl DelayLevels {
             .unwrap_or(0)
     }
 
-    /// How long a message is still to wait, in milliseconds; none is due. A delivery time further away
-    /// than the level's delay says that the clock was set back: it is due.
+    /// How long a message is still to wait, in milliseconds; none is due. A delivery time further
+    /// away than the level's delay says that the clock was set back: it is due.
     pub fn wait_ms(&self, level: i32, deliver_at_ms: i64, now_ms: i64) -> i64 {
         let wait = deliver_at_ms - now_ms;
         if wait > self.delay_ms(level) {
@@ -164,9 +164,9 @@ impl DelayCursors {
         self.offsets.insert(level, offset);
     }
 
-    /// Moves cursors that were recorded into what their queues hold: a crash of the machine may have
-    /// taken the end of a queue, and expiry its beginning. `bounds` gives a queue's smallest and
-    /// largest offset.
+    /// Moves cursors that were recorded into what their queues hold: a crash of the machine may
+    /// have taken the end of a queue, and expiry its beginning. `bounds` gives a queue's smallest
+    /// and largest offset.
     pub fn correct(&mut self, bounds: impl Fn(i32) -> (i64, i64)) {
         for (&level, offset) in &mut self.offsets {
             let (min, max) = bounds(queue_of_level(level));

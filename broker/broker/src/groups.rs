@@ -21,7 +21,8 @@ const SYSTEM_GROUPS: [&str; 7] = [
     "CID_ONSAPI_OWNER",
 ];
 
-/// Begins the names of groups that are created even if others are not (`MixAll.isSysConsumerGroup`).
+/// Begins the names of groups that are created even if others are not
+/// (`MixAll.isSysConsumerGroup`).
 const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 
 /// The groups and their version. As JSON, it is the content of the file.

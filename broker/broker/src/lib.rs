@@ -1,13 +1,12 @@
-//! The broker: takes messages, keeps them in a [`hotfire_store::MessageStore`], and hands them out to
-//! the members of consumer groups, as Apache RocketMQ 4.9.8 does on the wire.
+//! The broker: takes messages, keeps them in a [`hotfire_store::MessageStore`], and hands them out
+//! to the members of consumer groups, as Apache RocketMQ 4.9.8 does on the wire.
 //!
 //! The decisions are plain structs that know no network and no clock: topics and groups, committed
-//! offsets, the tables of clients, queue locks, parked pulls, delay levels, retries, the gate before
-//! the disk. Around them, request processors and a few periodic tasks move bytes and wait.
+//! offsets, the tables of clients, queue locks, parked pulls, delay levels, retries, the gate
+//! before the disk. Around them, request processors and a few periodic tasks move bytes and wait.
 //!
 //! Invariants:
 //! - A send is answered with success only after the message is in the log and, with synchronous
-//!   flush, on the disk. A refused send has stored nothing.
 //! - Every table has a lock of its own; no two are held at once, and none while waiting.
 //! - Whatever a client sends, the worst that comes of it is an error response.
 //!

@@ -17,8 +17,8 @@ pub enum Retry {
 }
 
 /// Decides about a message that was sent back so many times before, of a group that allows
-/// `max_reconsume_times`. The consumer asks for a delay level: 0 lets the broker choose one that grows
-/// with the number of retries, a negative one asks for the dead-letter queue.
+/// `max_reconsume_times`. The consumer asks for a delay level: 0 lets the broker choose one that
+/// grows with the number of retries, a negative one asks for the dead-letter queue.
 pub fn decide(reconsume_times: i32, max_reconsume_times: i32, delay_level: i32) -> Retry {
     if reconsume_times >= max_reconsume_times || delay_level < 0 {
         Retry::DeadLetter

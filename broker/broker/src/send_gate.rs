@@ -1,10 +1,10 @@
 //! Overload protection of sends (`BrokerFastFailure` and the send thread pool).
 //!
-//! Java hands each send to a thread pool with a bounded queue. Here a send is handled the moment its
-//! frame is read, and the one thing that it can wait for is the disk. So the pool becomes a number of
-//! slots (`sendMessageThreadPoolNums`) for sends that wait for a flush; when they are all taken, sends
-//! queue (`sendThreadPoolQueueCapacity`) and are refused when they have queued for too long
-//! (`waitTimeMillsInSendQueue`) or the queue is full.
+//! Java hands each send to a thread pool with a bounded queue. Here a send is handled the moment
+//! its frame is read, and the one thing that it can wait for is the disk. So the pool becomes a
+//! number of slots (`sendMessageThreadPoolNums`) for sends that wait for a flush; when they are all
+//! taken, sends queue (`sendThreadPoolQueueCapacity`) and are refused when they have queued for too
+//! long (`waitTimeMillsInSendQueue`) or the queue is full.
 //!
 //! Invariants: a request in the queue has not touched the store, so its refusal is definite; slots
 //! are handed on in the order of arrival.

@@ -18,8 +18,8 @@ pub(crate) const READ_WRITE: i32 = perm::READ | perm::WRITE;
 /// The queues of the schedule topic: room for as many delay levels (`SCHEDULE_TOPIC_QUEUE_NUM`).
 const SCHEDULE_QUEUES: i32 = 18;
 
-/// The queues of an automatically created topic never exceed those of the default topic; for a retry
-/// topic that a producer creates it is this many.
+/// The queues of an automatically created topic never exceed those of the default topic; for a
+/// retry topic that a producer creates it is this many.
 const RETRY_QUEUES_ON_SEND: i32 = 1;
 /// Bit 0 of a topic's system flag: it belongs to a unit (`TopicSysFlag`).
 pub const FLAG_UNIT: i32 = 1;
@@ -82,8 +82,8 @@ impl Topics {
 
     /// Creates a topic that a producer sends to: like the default topic, if that may be inherited
     /// from, with as many queues as the producer asks for, but no more than the default topic has
-    /// (`createTopicInSendMessageMethod`). A retry topic is created without an example. False if the
-    /// topic must not be created.
+    /// (`createTopicInSendMessageMethod`). A retry topic is created without an example. False if
+    /// the topic must not be created.
     pub fn create_for_send(&mut self, wanted: &TopicWanted<'_>, now_ms: i64) -> bool {
         if self.topics.contains_key(wanted.topic) {
             return true;
@@ -158,8 +158,8 @@ impl Topics {
         changed
     }
 
-    /// All topics with the permissions that name servers are to see: what the broker as a whole does
-    /// not permit, no topic does.
+    /// All topics with the permissions that name servers are to see: what the broker as a whole
+    /// does not permit, no topic does.
     pub fn to_announce(&self, broker_permission: i32) -> TopicConfigSerializeWrapper {
         let announced = |topic: &TopicConfig| {
             let mut topic = topic.clone();
@@ -294,8 +294,10 @@ mod tests {
 
     #[test]
     fn automatic_creation_can_be_switched_off_even_if_the_default_topic_is_left() {
-        let mut config = BrokerConfig::default();
-        config.auto_create_topic_enable = false;
+        let config = BrokerConfig {
+            auto_create_topic_enable: false,
+            ..BrokerConfig::default()
+        };
         let mut without = Topics::new(&config, 0);
         assert!(without.get("TBW102").is_none());
         without.restore(topics().to_announce(READ_WRITE));
@@ -305,8 +307,10 @@ mod tests {
 
     #[test]
     fn a_retry_topic_needs_no_example() {
-        let mut config = BrokerConfig::default();
-        config.auto_create_topic_enable = false;
+        let config = BrokerConfig {
+            auto_create_topic_enable: false,
+            ..BrokerConfig::default()
+        };
         let mut topics = Topics::new(&config, 0);
         assert!(topics.create_for_send(&wanted("%RETRY%g", 4), 0));
         assert_eq!(topics.get("%RETRY%g").unwrap().write_queue_nums, 1);

@@ -1,5 +1,6 @@
 //! The broker's configuration (`BrokerConfig`, `MessageStoreConfig`).
 
+mod keys;
 mod properties;
 
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub struct BrokerConfig {
     pub broker_ip1: Option<String>,
     /// The name servers (`namesrvAddr`), as `host:port`. Without any the broker is on its own.
     pub namesrv_addrs: Vec<String>,
-    /// What the broker permits (`brokerPermission`), see [`hotfire_protocol::topic::perm`]. Default read and write.
+    /// What the broker permits (`brokerPermission`), see [`hotfire_protocol::topic::perm`]. Default
+    /// read and write.
     pub broker_permission: i32,
     /// The region that send responses name (`regionId`). Default `DefaultRegion`.
     pub region_id: String,
@@ -69,7 +71,8 @@ pub struct BrokerConfig {
 
     /// How often committed offsets are written (`flushConsumerOffsetInterval`). Default 5 s.
     pub flush_consumer_offset_interval: Duration,
-    /// How often the cursors of delay levels are written (`flushDelayOffsetInterval`). Default 10 s.
+    /// How often the cursors of delay levels are written (`flushDelayOffsetInterval`). Default 10
+    /// s.
     pub flush_delay_offset_interval: Duration,
     /// How often the broker registers (`registerNameServerPeriod`), 10 s to 60 s. Default 30 s.
     pub register_name_server_period: Duration,
@@ -137,8 +140,8 @@ impl BrokerConfig {
     /// Reads a Java properties file, as `mqbroker -c` takes it; what it does not mention has its
     /// default.
     ///
-    /// Keys of Apache RocketMQ that mean nothing here (thread pools, Netty buffers and the like) are
-    /// accepted and logged.
+    /// Keys of Apache RocketMQ that mean nothing here (thread pools, Netty buffers and the like)
+    /// are accepted and logged.
     ///
     /// # Errors
     /// A key that RocketMQ does not know either, or a value that its key cannot have.
@@ -150,7 +153,8 @@ impl BrokerConfig {
         Ok(config)
     }
 
-    /// Reads `key=value` on top of this configuration, as an administrator changes a running broker.
+    /// Reads `key=value` on top of this configuration, as an administrator changes a running
+    /// broker.
     ///
     /// # Errors
     /// As [`BrokerConfig::from_properties`].

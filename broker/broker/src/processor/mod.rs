@@ -13,6 +13,8 @@ pub(crate) mod pull;
 mod query;
 pub(crate) mod send;
 mod send_back;
+mod send_header;
+mod send_outcome;
 mod stats;
 
 use std::sync::Arc;

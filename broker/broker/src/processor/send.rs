@@ -8,14 +8,14 @@ use hotfire_protocol::body::{TopicConfig, TopicFilterType};
 use hotfire_protocol::header::Field;
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic::{self, perm};
-use hotfire_protocol::{
-    ExtFields, HeaderError, Message, RemotingCommand, RequestCode, ResponseCode, version,
-};
+use hotfire_protocol::{ExtFields, Message, RemotingCommand, ResponseCode, version};
 use hotfire_remoting::{Channel, Handled};
 use hotfire_store::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
 use tokio::time::Instant;
 
-use super::{faq, field, text};
+use super::faq;
+use super::send_header::SendHeader;
+use super::send_outcome::outcome;
 use crate::config::BrokerConfig;
 use crate::refusal::Refusal;
 use crate::retry;
@@ -24,98 +24,6 @@ use crate::topics::{FLAG_UNIT, FLAG_UNIT_SUB, TopicWanted};
 
 /// The longest topic that a batch may have.
 const BATCH_TOPIC_MAX: usize = 127;
-
-/// The names of the fields that are read, in one of the header's two forms.
-struct Names {
-    group: &'static str,
-    topic: &'static str,
-    default_topic: &'static str,
-    default_topic_queue_nums: &'static str,
-    queue_id: &'static str,
-    sys_flag: &'static str,
-    born_timestamp: &'static str,
-    flag: &'static str,
-    properties: &'static str,
-    reconsume_times: &'static str,
-    unit_mode: &'static str,
-    max_reconsume_times: &'static str,
-    batch: &'static str,
-}
-
-const LONG: Names = Names {
-    group: "producerGroup",
-    topic: "topic",
-    default_topic: "defaultTopic",
-    default_topic_queue_nums: "defaultTopicQueueNums",
-    queue_id: "queueId",
-    sys_flag: "sysFlag",
-    born_timestamp: "bornTimestamp",
-    flag: "flag",
-    properties: "properties",
-    reconsume_times: "reconsumeTimes",
-    unit_mode: "unitMode",
-    max_reconsume_times: "maxReconsumeTimes",
-    batch: "batch",
-};
-
-const SHORT: Names = Names {
-    group: "a",
-    topic: "b",
-    default_topic: "c",
-    default_topic_queue_nums: "d",
-    queue_id: "e",
-    sys_flag: "f",
-    born_timestamp: "g",
-    flag: "h",
-    properties: "i",
-    reconsume_times: "j",
-    unit_mode: "k",
-    max_reconsume_times: "l",
-    batch: "m",
-};
-
-/// The header of a send, borrowed: this is the busiest path of the broker, and most of the texts are
-/// only looked at.
-struct SendHeader<'a> {
-    topic: &'a str,
-    default_topic: &'a str,
-    default_topic_queue_nums: i32,
-    queue_id: i32,
-    sys_flag: i32,
-    born_timestamp: i64,
-    flag: i32,
-    properties: &'a str,
-    reconsume_times: i32,
-    unit_mode: bool,
-    max_reconsume_times: Option<i32>,
-    batch: bool,
-}
-
-impl<'a> SendHeader<'a> {
-    fn read(request: &'a RemotingCommand) -> Result<Self, HeaderError> {
-        let ext = &request.ext;
-        let names = match RequestCode(request.code) {
-            RequestCode::SEND_MESSAGE => &LONG,
-            _ => &SHORT,
-        };
-        text(ext, names.group)?;
-        let flag = |name| field::<Option<bool>>(ext, name).map(Option::unwrap_or_default);
-        Ok(Self {
-            topic: text(ext, names.topic)?,
-            default_topic: text(ext, names.default_topic)?,
-            default_topic_queue_nums: field(ext, names.default_topic_queue_nums)?,
-            queue_id: field(ext, names.queue_id)?,
-            sys_flag: field(ext, names.sys_flag)?,
-            born_timestamp: field(ext, names.born_timestamp)?,
-            flag: field(ext, names.flag)?,
-            properties: ext.get(names.properties).unwrap_or_default(),
-            reconsume_times: field::<Option<i32>>(ext, names.reconsume_times)?.unwrap_or(0),
-            unit_mode: flag(names.unit_mode)?,
-            max_reconsume_times: field(ext, names.max_reconsume_times)?,
-            batch: flag(names.batch)?,
-        })
-    }
-}
 
 /// What of a topic's configuration a send needs.
 #[derive(Clone, Copy)]
@@ -208,8 +116,8 @@ fn reply(channel: &Channel, oneway: bool, response: RemotingCommand) {
     }
 }
 
-/// Refuses the sends that have queued for too long; the rest may be looked at again soon. True while
-/// any are queued.
+/// Refuses the sends that have queued for too long; the rest may be looked at again soon. True
+/// while any are queued.
 pub(crate) fn expire_queued(broker: &Arc<State>) -> bool {
     let limit = broker.config().wait_time_in_send_queue;
     let (expired, more) = {
@@ -590,41 +498,4 @@ fn answered(config: &BrokerConfig, put: &PutResult, answer: Answer) -> RemotingC
         append.queue_offset.put("queueOffset", ext);
     }
     response
-}
-
-fn outcome(config: &BrokerConfig, status: PutMessageStatus) -> (ResponseCode, Option<String>) {
-    use PutMessageStatus::{
-        CreateMappedFileFailed, FlushDiskTimeout, FlushSlaveTimeout, MessageIllegal,
-        OsPageCacheBusy, PropertiesSizeExceeded, PutOk, ServiceNotAvailable, SlaveNotAvailable,
-        UnknownError,
-    };
-    let (code, remark) = match status {
-        PutOk => return (ResponseCode::SUCCESS, None),
-        FlushDiskTimeout => return (ResponseCode::FLUSH_DISK_TIMEOUT, None),
-        FlushSlaveTimeout => return (ResponseCode::FLUSH_SLAVE_TIMEOUT, None),
-        SlaveNotAvailable => return (ResponseCode::SLAVE_NOT_AVAILABLE, None),
-        CreateMappedFileFailed => (
-            ResponseCode::SYSTEM_ERROR,
-            "create mapped file failed: the disk is full or broken".to_owned(),
-        ),
-        MessageIllegal | PropertiesSizeExceeded => (
-            ResponseCode::MESSAGE_ILLEGAL,
-            format!(
-                "the message is illegal: the body may have {} bytes, the properties 32767, \
-                 the topic 127",
-                config.store.max_message_size
-            ),
-        ),
-        ServiceNotAvailable => (
-            ResponseCode::SERVICE_NOT_AVAILABLE,
-            "service not available now: the disk is full or has failed, or the store is shut down"
-                .to_owned(),
-        ),
-        OsPageCacheBusy => (
-            ResponseCode::SYSTEM_BUSY,
-            "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned(),
-        ),
-        UnknownError => (ResponseCode::SYSTEM_ERROR, "UNKNOWN_ERROR".to_owned()),
-    };
-    (code, Some(remark))
 }

@@ -1,7 +1,11 @@
 //! A broker over a network in memory, in time that can be paused: what its clients see.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod admin;
 mod clients;
+#[cfg(feature = "defects")]
+mod defects;
 mod delay;
 mod golden;
 mod offsets;
