@@ -114,6 +114,11 @@ impl Image {
         chunks.filter(is_missing).count() as u64 * CHUNK
     }
 
+    /// Whether the file was overwritten as a whole and that is not durable yet.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.is_some()
+    }
+
     pub(crate) fn dirty_since(&self) -> Option<Duration> {
         self.dirty_since
     }

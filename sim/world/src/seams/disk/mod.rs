@@ -9,7 +9,7 @@
 //! - A machine that loses power ([`SimDisk::lose_power`]) keeps every dirty page or not by a seeded
 //!   draw; at most one page of a file is torn between two sectors.
 //! - The kernel writes back by itself what has been dirty for 30 seconds, and commits the journal of
-//!   names every 5 seconds.
+//!   names every 5 seconds, with it files that were overwritten as a whole (ext4's `auto_da_alloc`).
 //! - Faults ([`DiskDisturbance`]): flushes that fail and lose the dirty mark, as on Linux; a full
 //!   device; reads that fail; a slow or stuck device; flipped bits ([`SimDisk::flip_bit`]).
 
@@ -269,9 +269,14 @@ impl SimDisk {
     }
 
     fn write_back_if_due(&self, image: &mut Image, now: Duration) {
+        let limit = if image.is_replaced() {
+            JOURNAL_INTERVAL
+        } else {
+            WRITE_BACK_AFTER
+        };
         if image
             .dirty_since()
-            .is_some_and(|since| now >= since + WRITE_BACK_AFTER)
+            .is_some_and(|since| now >= since + limit)
         {
             image.write_back();
         }

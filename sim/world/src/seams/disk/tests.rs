@@ -6,7 +6,7 @@ use hotfire_env::{Disk, MappedFile};
 use proptest::prelude::*;
 
 use super::image::{Image, PAGE, SECTOR};
-use super::{DiskConfig, DiskDisturbance, SimDisk, WRITE_BACK_AFTER};
+use super::{DiskConfig, DiskDisturbance, JOURNAL_INTERVAL, SimDisk, WRITE_BACK_AFTER};
 use crate::seams::net::NetworkConfig;
 use crate::seams::stage;
 
@@ -224,6 +224,20 @@ async fn the_kernel_writes_back_by_itself_in_time() {
     tokio::time::sleep(WRITE_BACK_AFTER).await;
     let (_, file) = after(&disk, true, "log", FILE);
     assert!((0..20).all(|page| byte(&file, page * PAGE) == 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overwritten_file_is_safe_with_the_next_journal() {
+    for seed in 0..20 {
+        let (disk, view) = disk_of(seed);
+        view.write("config", b"old").unwrap();
+        tokio::time::sleep(JOURNAL_INTERVAL).await;
+        view.write("config", b"newer").unwrap();
+        tokio::time::sleep(JOURNAL_INTERVAL).await;
+        disk.kill();
+        disk.lose_power();
+        assert_eq!(disk.process_view().read("config").unwrap(), b"newer");
+    }
 }
 
 #[tokio::test(start_paused = true)]
