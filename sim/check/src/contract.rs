@@ -1,5 +1,5 @@
-//! What a run was configured to promise. The same event can be a violation under one contract and legal
-//! under another: a loss after a power failure, for example, is judged by the flush mode.
+//! What a run was configured to promise. The same event can be a violation under one contract and
+//! legal under another: a loss after a power failure, for example, is judged by the flush mode.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,10 +62,11 @@ pub struct GroupContract {
     pub broadcasting: bool,
     /// The topics it subscribes to.
     pub topics: Vec<String>,
-    /// How often a message is consumed again before it goes to the dead-letter queue; negative for the
-    /// default: 16 with a concurrent listener, without end with an orderly one.
+    /// How often a message is consumed again before it goes to the dead-letter queue; negative for
+    /// the default: 16 with a concurrent listener, without end with an orderly one.
     pub max_reconsume: i32,
-    /// Whether its effects go through a de-duplicating ledger, so that `Effect` events are recorded.
+    /// Whether its effects go through a de-duplicating ledger, so that `Effect` events are
+    /// recorded.
     pub idempotent: bool,
     /// Whether it subscribes to a part of its topics only, by tag or by SQL.
     pub filtered: bool,
@@ -153,8 +154,9 @@ pub const DELAY_LEVELS_MS: [u64; 18] = [
 ];
 
 impl Contract {
-    /// The delay before the redelivery with the given reconsume times (from 1), in microseconds: level
-    /// 3 for the first, one level more for each further one, and the highest level in the end.
+    /// The delay before the redelivery with the given reconsume times (from 1), in microseconds:
+    /// level 3 for the first, one level more for each further one, and the highest level in the
+    /// end.
     pub fn retry_delay_us(&self, reconsume: u32) -> u64 {
         let level = (reconsume as usize + 2).min(self.delay_levels_ms.len());
         level

@@ -1,9 +1,9 @@
-//! History format, invariants and verdicts: what happened in a run, what was promised, and whether the
-//! promise was kept.
+//! History format, invariants and verdicts: what happened in a run, what was promised, and whether
+//! the promise was kept.
 //!
-//! Nothing here knows that a run was simulated: a [`history`] is a list of timed events by named nodes,
-//! which anybody can record; a [`contract`] says what the run was configured to promise; [`check`] turns
-//! both into a [`Report`]. All of it is pure and synchronous.
+//! Nothing here knows that a run was simulated: a [`history`] is a list of timed events by named
+//! nodes, which anybody can record; a [`contract`] says what the run was configured to promise;
+//! [`check`] turns both into a [`Report`]. All of it is pure and synchronous.
 
 pub mod contract;
 mod facts;

@@ -12,8 +12,8 @@ use crate::invariant::InvariantId;
 pub enum Verdict {
     /// Everything that had to hold was put to the test and held.
     Pass,
-    /// Nothing is known to be violated, but something that had to hold was not put to the test, or the
-    /// run ended too early to tell.
+    /// Nothing is known to be violated, but something that had to hold was not put to the test, or
+    /// the run ended too early to tell.
     Unknown,
     /// An invariant is violated.
     Fail,
@@ -148,7 +148,8 @@ pub struct Stats {
     pub delivered: u64,
     /// Listener calls for a message that the same group (or broadcasting member) had seen before.
     pub duplicates: u64,
-    /// Of the duplicates, those that followed a failed consumption: the retries that were asked for.
+    /// Of the duplicates, those that followed a failed consumption: the retries that were asked
+    /// for.
     pub retries: u64,
     /// Messages of unknown fate that were delivered after all.
     pub recovered: u64,

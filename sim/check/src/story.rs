@@ -1,5 +1,5 @@
-//! Hand-written histories for tests: one producer, one broker `b-0` of broker group `b`, members of the
-//! group `g` which consumes the topic `t`. Queues are written `topic#number`.
+//! Hand-written histories for tests: one producer, one broker `b-0` of broker group `b`, members of
+//! the group `g` which consumes the topic `t`. Queues are written `topic#number`.
 
 use crate::check;
 use crate::contract::{Contract, GroupContract};

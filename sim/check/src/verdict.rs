@@ -24,8 +24,8 @@ pub fn check(history: &History, contract: &Contract) -> Report {
     }
 }
 
-/// A violation fails the run unless it is only to be counted. An expectation that was not put to the
-/// test, and a run in which nothing happened, are not a pass.
+/// A violation fails the run unless it is only to be counted. An expectation that was not put to
+/// the test, and a run in which nothing happened, are not a pass.
 fn judge(
     invariants: &[InvariantReport],
     stats: &Stats,

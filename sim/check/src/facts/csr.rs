@@ -8,7 +8,8 @@ pub(crate) struct Csr {
 }
 
 impl Csr {
-    /// Groups (key, item) pairs; pairs with a key of `keys` or more are left out. `pairs` is walked twice.
+    /// Groups (key, item) pairs; pairs with a key of `keys` or more are left out. `pairs` is walked
+    /// twice.
     pub(crate) fn build(keys: usize, pairs: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
         let mut starts = vec![0u32; keys + 1];
         for (key, _) in pairs.clone() {

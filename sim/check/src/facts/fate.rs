@@ -1,4 +1,5 @@
-//! The fate of every message in the brokers' logs: is it still there, and if not, was it allowed to go?
+//! The fate of every message in the brokers' logs: is it still there, and if not, was it allowed to
+//! go?
 
 use crate::contract::{Flush, FlushWindow};
 use crate::history::{FaultKind, How, SimTime};
@@ -21,7 +22,8 @@ pub(crate) enum Fate {
     NeverStored,
     /// It was acknowledged with full success and is gone although it was safe under the contract.
     Lost,
-    /// It was acknowledged with full success and nobody ever saw it; there is no view into the brokers.
+    /// It was acknowledged with full success and nobody ever saw it; there is no view into the
+    /// brokers.
     Vanished,
 }
 
@@ -109,8 +111,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether an append may have been unflushed when its broker lost power: the flusher looks every
-    /// tick, and flushes when enough pages are dirty or the thorough interval is over.
+    /// Whether an append may have been unflushed when its broker lost power: the flusher looks
+    /// every tick, and flushes when enough pages are dirty or the thorough interval is over.
     fn in_window(&self, append: &Append, window: &FlushWindow) -> bool {
         let Some(outage) = self.log.outage_of(append) else {
             return false;

@@ -157,8 +157,8 @@ impl Log {
             .get(append.outage as usize)
     }
 
-    /// When the broker's log had grown this far, as seen from an append before its outage; `None` if it
-    /// did not grow so far before it went down.
+    /// When the broker's log had grown this far, as seen from an append before its outage; `None`
+    /// if it did not grow so far before it went down.
     pub(crate) fn grown_to(
         &self,
         append: &Append,

@@ -1,5 +1,6 @@
-//! What the invariants need to know of a history, worked out once: calls with their ends, deliveries with
-//! their outcomes, sessions, offset tables, outages. Everything is in dense vectors by small numbers.
+//! What the invariants need to know of a history, worked out once: calls with their ends,
+//! deliveries with their outcomes, sessions, offset tables, outages. Everything is in dense vectors
+//! by small numbers.
 
 use rustc_hash::FxHashMap;
 
@@ -34,8 +35,8 @@ mod trouble;
 /// No such thing: a value that was never sent, a record that does not exist.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// How long a member may take from asking for its start offset to owning the queue, in microseconds: the
-/// time limit of the request (`queryConsumerOffset`, 5 s) and what comes after.
+/// How long a member may take from asking for its start offset to owning the queue, in
+/// microseconds: the time limit of the request (`queryConsumerOffset`, 5 s) and what comes after.
 pub(crate) const QUERY_US: u64 = 6_000_000;
 
 /// How a send call ended.
@@ -180,10 +181,10 @@ impl<'a> Facts<'a> {
         std::iter::successors(first, |op| self.ops.get(op.next as usize))
     }
 
-    /// Whether a power loss may have made a group pass a message over without anybody being wrong: the
-    /// log lost its end, and the group's position was ahead of it. Then the group either never looks at
-    /// what is stored at the freed offsets, or its position is corrected to the log's end, and what
-    /// its member had buffered below is dropped.
+    /// Whether a power loss may have made a group pass a message over without anybody being wrong:
+    /// the log lost its end, and the group's position was ahead of it. Then the group either never
+    /// looks at what is stored at the freed offsets, or its position is corrected to the log's end,
+    /// and what its member had buffered below is dropped.
     pub(crate) fn may_be_passed_over(&self, group: GroupId, op: &Op) -> bool {
         if !self.broker_power_lost(op.queue, SimTime(0), self.end()) {
             return false;
@@ -303,7 +304,8 @@ impl<'a> Facts<'a> {
         SimTime(asked.0.saturating_sub(frozen))
     }
 
-    /// For how long before a kill an offset may have been set and still be forgotten, in microseconds.
+    /// For how long before a kill an offset may have been set and still be forgotten, in
+    /// microseconds.
     pub(crate) fn persist_us(&self) -> u64 {
         (self.contract.offset_persist_ms + 1000) * 1000
     }

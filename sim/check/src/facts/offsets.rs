@@ -23,7 +23,8 @@ pub(crate) struct OffsetLine {
     pub(crate) group: GroupId,
     pub(crate) queue: QueueRef,
     pub(crate) sets: Vec<Set>,
-    /// From when on the table may hold an offset as low as this; [`UNKNOWN`] if it may hold anything.
+    /// From when on the table may hold an offset as low as this; [`UNKNOWN`] if it may hold
+    /// anything.
     lows: Vec<(SimTime, i64)>,
 }
 
@@ -67,8 +68,8 @@ impl OffsetLine {
         next.checked_sub(1).and_then(|last| self.sets.get(last))
     }
 
-    /// Works out what outages may have made the broker forget. A killed broker comes back with what it
-    /// held at some time in the last `persist_us`.
+    /// Works out what outages may have made the broker forget. A killed broker comes back with what
+    /// it held at some time in the last `persist_us`.
     pub(crate) fn settle(&mut self, outages: &[Outage], persist_us: u64) {
         self.lows = vec![(SimTime(0), UNKNOWN)];
         let mut outages = outages.iter().peekable();
@@ -101,8 +102,8 @@ impl OffsetLine {
         Some(least(&self.lows, from, to)).filter(|&low| low != UNKNOWN)
     }
 
-    /// Whether outages between two successive changes may have made the broker forget so much that it
-    /// held at most `offset`.
+    /// Whether outages between two successive changes may have made the broker forget so much that
+    /// it held at most `offset`.
     pub(crate) fn may_have_forgotten(&self, before: &Set, after: &Set) -> bool {
         let between = |low: &&(SimTime, i64)| low.0 >= before.at && low.0 <= after.at;
         self.lows

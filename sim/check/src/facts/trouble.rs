@@ -1,9 +1,11 @@
-//! Faults, outages and changes of membership: the times at which duplicates and delays are to be expected.
+//! Faults, outages and changes of membership: the times at which duplicates and delays are to be
+//! expected.
 
 use crate::contract::Contract;
 use crate::history::{Event, FaultKind, GroupId, History, How, NodeId, SimTime};
 
-/// For how long a fault that is over may still show (a commit under way, a persist tick, a late timer).
+/// For how long a fault that is over may still show (a commit under way, a persist tick, a late
+/// timer).
 pub(crate) const AFTERMATH_US: u64 = 5_000_000;
 
 /// A fault, from its begin to its end.
@@ -135,7 +137,8 @@ impl Trouble {
             .any(|f| kinds.contains(&f.kind) && f.from <= to && f.to >= from)
     }
 
-    /// For how long faults of these kinds struck a node between two times, in microseconds, at most.
+    /// For how long faults of these kinds struck a node between two times, in microseconds, at
+    /// most.
     pub(crate) fn struck_us(
         &self,
         node: NodeId,
@@ -149,7 +152,8 @@ impl Trouble {
         self.faults.iter().filter(strikes).map(overlap).sum()
     }
 
-    /// The tolerance of timers against wall clocks, in microseconds; without end if clocks were struck.
+    /// The tolerance of timers against wall clocks, in microseconds; without end if clocks were
+    /// struck.
     pub(crate) fn clock_tolerance_us(&self, contract: &Contract) -> u64 {
         if self
             .faults

@@ -38,8 +38,8 @@ impl fmt::Display for SimTime {
     }
 }
 
-/// The unique number that the workload puts in every message's body. The same message sent again has
-/// the same value.
+/// The unique number that the workload puts in every message's body. The same message sent again
+/// has the same value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Value(pub u64);

@@ -1,5 +1,6 @@
-//! A history as JSON lines: one object per event, with every name written out and times in seconds, so
-//! that a line explains itself. The first line says which run it is and names the nodes in order.
+//! A history as JSON lines: one object per event, with every name written out and times in seconds,
+//! so that a line explains itself. The first line says which run it is and names the nodes in
+//! order.
 
 use std::io::{self, BufRead, Write};
 

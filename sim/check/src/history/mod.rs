@@ -1,8 +1,9 @@
 //! What was observed in a run: a compact, append-only log of timed events.
 //!
 //! Black-box events are what a client could see for itself (sends, pulls, deliveries, commits);
-//! white-box events come from inside a broker (appends, the offset table, recovery); operator events say
-//! what was done to the system (faults, phases). Names are interned, so an event is a few words.
+//! white-box events come from inside a broker (appends, the offset table, recovery); operator
+//! events say what was done to the system (faults, phases). Names are interned, so an event is a
+//! few words.
 //!
 //! Invariants:
 //! - a [`History`] is sorted by (time, node, order of recording);

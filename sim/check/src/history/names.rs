@@ -19,7 +19,8 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A logical node: a broker, a name server, a producer, one member of a consumer group, the operator.
+    /// A logical node: a broker, a name server, a producer, one member of a consumer group, the
+    /// operator.
     NodeId,
     /// A topic.
     TopicId,

@@ -85,7 +85,10 @@ fn sights<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = Sight> + 'a {
 }
 
 fn conflict(facts: &Facts<'_>, findings: &mut Findings, sight: &Sight, first: &Seen) {
-    let (a, b) = if first.at <= sight.seen.at { (*first, sight.seen) } else { (sight.seen, *first) };
+    let (a, b) = match first.at <= sight.seen.at {
+        true => (*first, sight.seen),
+        false => (sight.seen, *first),
+    };
     let evidence = || {
         let place = format!("{} offset {}", facts.queue_name(sight.queue), sight.offset);
         let (one, other) = (facts.message_name(a.value), facts.message_name(b.value));
@@ -94,8 +97,8 @@ fn conflict(facts: &Facts<'_>, findings: &mut Findings, sight: &Sight, first: &S
         records.extend(outages.filter(|o| o.down <= b.at).map(|o| o.record).next_back());
         facts.evidence(format!("{place} is {one} and also {other}"), b.value, b.at, &records)
     };
-    // A consumer may hand out from its buffer what the power loss took, long after the offset was given
-    // out again, so either of the two may have been in the log first.
+    // A consumer may hand out from its buffer what the power loss took, long after the offset was
+    // given out again, so either of the two may have been in the log first.
     let ops = facts.ops_of(a.value).chain(facts.ops_of(b.value));
     let sent = ops.map(|op| op.invoked).min().unwrap_or_default();
     if facts.broker_down(sight.queue, &[How::PowerLoss], sent, b.at) {

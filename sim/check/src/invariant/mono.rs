@@ -32,7 +32,8 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             if let Some((position, before)) = expected {
                 findings.exercise();
                 if from < position {
-                    let what = format!("pulled from {from} after it was told to go on at {position}");
+                    let what =
+                        format!("pulled from {from} after it was told to go on at {position}");
                     back(facts, findings, session, (record.at, &[before, at], what));
                 }
             }

@@ -41,7 +41,8 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
                 Event::Delivered { offset, .. } => queue.delivered(offset),
                 Event::Finished { delivery, outcome } => {
                     let delivery = facts.delivery(delivery).map(|delivery| delivery.offset);
-                    if let (Outcome::Consumed | Outcome::Later, Some(offset)) = (outcome, delivery) {
+                    let finished = matches!(outcome, Outcome::Consumed | Outcome::Later);
+                    if let Some(offset) = delivery.filter(|_| finished) {
                         queue.open.remove(&offset);
                     }
                 }

@@ -151,7 +151,8 @@ impl Case<'_> {
     }
 
     fn evidence(&self, at: SimTime, what: String) -> crate::report::Evidence {
-        let group = self.deliveries().next().map_or("?", |d| self.facts.names().group_name(d.group));
+        let names = self.facts.names();
+        let group = self.deliveries().next().map_or("?", |d| names.group_name(d.group));
         let records: Vec<_> =
             self.deliveries().flat_map(|d| [d.record, d.finish_record]).collect();
         let name = self.facts.message_name(self.message);

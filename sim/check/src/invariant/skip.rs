@@ -99,7 +99,7 @@ impl Walk {
 
     fn join(&mut self, facts: &Facts<'_>, findings: &mut Findings, pull: (i64, u32, SimTime)) {
         let (from, at, now) = pull;
-        let (Some((expected, before)), Some(session)) = (self.expected, self.session) else { return };
+        let Some(((expected, before), session)) = self.expected.zip(self.session) else { return };
         findings.exercise();
         if from <= expected {
             return;
@@ -150,11 +150,10 @@ impl Walk {
     }
 
     fn mark(&mut self, offset: i64, state: State) {
-        let Some(index) = offset.checked_sub(self.base).and_then(|at| usize::try_from(at).ok()) else {
-            return;
-        };
-        // Pulls bring ranges as long as their messages are many, so this stays in proportion, unless
-        // positions jump far; that is a violation already.
+        let index = offset.checked_sub(self.base);
+        let Some(index) = index.and_then(|at| usize::try_from(at).ok()) else { return };
+        // Pulls bring ranges as long as their messages are many, so this stays in proportion,
+        // unless positions jump far; that is a violation already.
         let near = index < self.offsets.len() + MAX_GAP;
         if state == State::Pulled && near && index >= self.offsets.len() {
             self.offsets.resize(index + 1, State::Unknown);

@@ -83,7 +83,10 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
 fn is_abandoned(facts: &Facts<'_>, delivery: &Delivery) -> bool {
     match delivery.outcome {
         Some(outcome) => outcome == Outcome::Lost,
-        None => facts.trouble.outages.iter().any(|o| o.node == delivery.node && o.down >= delivery.at),
+        None => {
+            let mut outages = facts.trouble.outages.iter();
+            outages.any(|o| o.node == delivery.node && o.down >= delivery.at)
+        }
     }
 }
 

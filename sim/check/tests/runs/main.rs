@@ -1,5 +1,5 @@
-//! The check against whole runs of a little queue system: correct runs break nothing, and runs with one
-//! thing wrong break what they should.
+//! The check against whole runs of a little queue system: correct runs break nothing, and runs with
+//! one thing wrong break what they should.
 
 #![allow(
     clippy::unwrap_used,

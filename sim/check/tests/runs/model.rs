@@ -1,4 +1,5 @@
-//! A little queue system that is correct, with crashes, retries and rebalances, and records its history.
+//! A little queue system that is correct, with crashes, retries and rebalances, and records its
+//! history.
 
 use std::collections::BTreeMap;
 
@@ -548,7 +549,8 @@ impl World {
         self.groups[g].owners.insert(q, (member, owned));
     }
 
-    /// The old owner gives the queue up; what its listener is busy with is lost or finishes unheard.
+    /// The old owner gives the queue up; what its listener is busy with is lost or finishes
+    /// unheard.
     fn rebalance(&mut self, g: usize) {
         let Some(q) = self.some_queue(g) else { return };
         let busy = |held: &(u64, u32, Held)| matches!(held.2, Held::Running(_));

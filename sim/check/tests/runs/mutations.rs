@@ -15,7 +15,8 @@ const CALM: Weather = Weather {
     retried_sends: false,
 };
 
-/// Which of the invariants must fire after a change; `None` if the run offers no place for the change.
+/// Which of the invariants must fire after a change; `None` if the run offers no place for the
+/// change.
 type Mutation = fn(&mut Run, usize) -> Option<InvariantId>;
 
 const MUTATIONS: &[(&str, Mutation)] = &[
@@ -451,7 +452,14 @@ fn never_handed_out(run: &mut Run, choice: usize) -> Option<InvariantId> {
 /// A redelivery is moved to just after the failure that caused it.
 fn retry_at_once(run: &mut Run, choice: usize) -> Option<InvariantId> {
     let group = run.group("c");
-    let again = |event: &Event| matches!(event, Event::Delivered { group: g, reconsume: 1.., .. } if *g == group);
+    let again = |event: &Event| match event {
+        Event::Delivered {
+            group: g,
+            reconsume: 1..,
+            ..
+        } => *g == group,
+        _ => false,
+    };
     let at = run.place(choice, again)?;
     let Event::Delivered {
         value, reconsume, ..
