@@ -84,13 +84,15 @@ impl MessageStore {
     }
 
     /// Forgets a topic: its consume queues are removed. Its records stay in the commit log until
-    /// they expire; if the topic comes back, its queue offsets begin at 0 again.
+    /// they expire; if the topic comes back, its queue offsets begin at 0 again. As in RocketMQ the
+    /// removal is not synced, and a rebuild of the consume queues brings the records back.
     ///
     /// # Errors
     /// The disk refused.
     pub fn delete_topic(&self, topic: &str) -> io::Result<bool> {
         // No append may be between taking a queue offset and using it.
         let _tail = self.inner.tail.lock();
+        let _progress = self.inner.progress.lock();
         self.inner.queues.remove_topic(topic)
     }
 

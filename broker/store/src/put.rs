@@ -172,8 +172,8 @@ impl Inner {
     /// Stamps the records and writes them at the end of the log. Queue offsets are used up only if
     /// that succeeds.
     fn append_locked(&self, records: &mut Records<'_>) -> Result<AppendResult, AppendError> {
-        let queue = self.queues.get_or_create(records.topic, records.queue_id);
         let mut tail = self.tail.lock();
+        let queue = self.queues.get_or_create(records.topic, records.queue_id);
         let now = self.env.now_ms();
         self.locked_since.store(now, Ordering::Release);
         let queue_offset = if records.takes_offsets {

@@ -1,0 +1,231 @@
+//! The store on a simulated disk that is slow, full or failing.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotfire_env::Defects;
+use hotfire_protocol::Message;
+use hotfire_protocol::message::property;
+use hotfire_store::{
+    FlushDiskType, GetMessageStatus, MessageInner, MessageStore, NotWriteable, PutMessageStatus,
+    StoreConfig,
+};
+use hotfire_world::seams::disk::{DiskConfig, DiskDisturbance, SimDisk};
+use hotfire_world::seams::net::NetworkConfig;
+use hotfire_world::seams::{NodeId, Universe, UniverseConfig};
+use tokio::time::Instant;
+
+struct Machine {
+    universe: Arc<Universe>,
+    node: NodeId,
+    disk: Arc<SimDisk>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let universe = Universe::new(UniverseConfig {
+            seed: 1,
+            epoch_ms: 1_700_000_000_000,
+            tick: Duration::from_millis(1),
+            network: NetworkConfig::default(),
+            defects: Defects::NONE,
+        });
+        let host = universe.add_host("host");
+        let node = universe.add_node("broker", host, DiskConfig::default());
+        Self {
+            disk: universe.disk(node),
+            universe,
+            node,
+        }
+    }
+
+    async fn open(&self, flush_disk_type: FlushDiskType) -> MessageStore {
+        let config = StoreConfig {
+            flush_disk_type,
+            commit_log_file_size: 16 << 10,
+            file_reserved_time: Duration::from_secs(600),
+            ..StoreConfig::default()
+        };
+        let env = self.universe.env(self.node);
+        MessageStore::open(&env, config).await.unwrap()
+    }
+}
+
+fn with_time<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(test)
+}
+
+fn message(size: usize) -> MessageInner {
+    let message = Message::new("T", vec![b'x'; size]);
+    MessageInner::new(message, 0, ([127, 0, 0, 1], 10911).into())
+}
+
+fn unwaiting(size: usize) -> MessageInner {
+    let mut message = message(size);
+    message.message.properties.set(property::WAIT, "false");
+    message
+}
+
+fn status(store: &MessageStore, offset: i64) -> GetMessageStatus {
+    store
+        .get_message("T", 0, offset, 32, 1 << 20, &|_| true)
+        .status
+}
+
+#[test]
+fn one_flush_answers_all_who_wait() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Sync).await;
+        let slow = DiskDisturbance::Slow(Duration::from_millis(100));
+        machine.disk.disturb(1, slow);
+        let began = Instant::now();
+        let puts: Vec<_> = (0..50)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { store.put_message(message(10)).await.status })
+            })
+            .collect();
+        for put in puts {
+            assert_eq!(put.await.unwrap(), PutMessageStatus::PutOk);
+        }
+        // A flush and the sync of the new file's folders, not fifty of them.
+        assert!(began.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn a_flush_that_takes_too_long_is_reported_and_only_to_those_who_wait() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Sync).await;
+        machine.disk.disturb(1, DiskDisturbance::Stuck);
+        let began = Instant::now();
+        let put = store.put_message(unwaiting(10)).await;
+        assert_eq!(put.status, PutMessageStatus::PutOk);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let put = store.put_message(message(10)).await;
+        assert_eq!(put.status, PutMessageStatus::FlushDiskTimeout);
+        assert!(put.is_stored());
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+        machine.disk.relieve(1);
+        let put = store.put_message(message(10)).await;
+        assert_eq!(put.status, PutMessageStatus::PutOk);
+    });
+}
+
+#[test]
+fn a_message_is_not_seen_before_it_is_flushed() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Sync).await;
+        machine.disk.disturb(1, DiskDisturbance::Stuck);
+        store.put_message(unwaiting(10)).await;
+        assert_eq!(status(&store, 0), GetMessageStatus::NoMessageInQueue);
+        machine.disk.relieve(1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(status(&store, 0), GetMessageStatus::Found);
+    });
+}
+
+#[test]
+fn after_a_failed_flush_nothing_is_stored_until_the_store_is_opened_again() {
+    with_time(async {
+        for flush in [FlushDiskType::Sync, FlushDiskType::Async] {
+            let machine = Machine::new();
+            let store = machine.open(flush).await;
+            machine.disk.disturb(1, DiskDisturbance::FlushErrors);
+            let expected = match flush {
+                FlushDiskType::Sync => PutMessageStatus::FlushDiskTimeout,
+                FlushDiskType::Async => PutMessageStatus::PutOk,
+            };
+            assert_eq!(store.put_message(message(10)).await.status, expected);
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            machine.disk.relieve(1);
+            assert_eq!(store.not_writeable(), Some(NotWriteable::FlushFailed));
+            let refused = store.put_message(message(10)).await;
+            assert_eq!(refused.status, PutMessageStatus::ServiceNotAvailable);
+            assert!(store.shutdown().await.is_err());
+
+            machine.universe.kill(machine.node);
+            let store = machine.open(flush).await;
+            assert_eq!(store.max_offset_in_queue("T", 0), 1);
+            assert_eq!(
+                store.put_message(message(10)).await.status,
+                PutMessageStatus::PutOk
+            );
+        }
+    });
+}
+
+#[test]
+fn a_message_for_which_there_is_no_room_uses_up_no_offset() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Async).await;
+        store.put_message(message(10)).await;
+        machine.disk.disturb(1, DiskDisturbance::Full);
+        let mut refused = 0;
+        for _ in 0..20 {
+            let put = store.put_message(message(4000)).await;
+            refused += i64::from(put.append.is_none());
+        }
+        assert!(refused > 0);
+        machine.disk.relieve(1);
+        let put = store.put_message(message(10)).await.append.unwrap();
+        assert_eq!(put.queue_offset, 21 - refused);
+        assert_eq!(status(&store, put.queue_offset), GetMessageStatus::Found);
+    });
+}
+
+#[test]
+fn a_full_disk_makes_the_store_read_only_and_room_makes_it_writeable_again() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Async).await;
+        machine.disk.disturb(1, DiskDisturbance::Full);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(store.not_writeable(), Some(NotWriteable::DiskFull));
+        machine.disk.relieve(1);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert!(store.is_writeable());
+    });
+}
+
+#[test]
+fn expired_files_go_from_the_oldest_on_and_slices_of_them_stay_readable() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Async).await;
+        for _ in 0..20 {
+            store.put_message(message(4000)).await;
+        }
+        let held = store.look_record(0).unwrap();
+        assert_eq!(store.delete_expired_files().await.unwrap(), 0);
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        store.put_message(message(4000)).await;
+        let removed = store.delete_expired_files().await.unwrap();
+        assert!(removed > 0);
+        let start = store.min_phy_offset();
+        assert_eq!(start, removed as i64 * (16 << 10));
+        assert_eq!(held.len(), 4000 + 92);
+        let min = store.min_offset_in_queue("T", 0);
+        assert!(min > 0);
+        assert_eq!(status(&store, 0), GetMessageStatus::OffsetTooSmall);
+        assert_eq!(status(&store, min), GetMessageStatus::Found);
+        assert!(store.look_record(0).is_none());
+
+        machine.universe.kill(machine.node);
+        let store = machine.open(FlushDiskType::Async).await;
+        assert_eq!(store.min_offset_in_queue("T", 0), min);
+        assert_eq!(store.max_offset_in_queue("T", 0), 21);
+    });
+}
