@@ -229,6 +229,7 @@ fn load(
         channels: Mutex::default(),
         locks: Mutex::default(),
         cursors: Mutex::new(cursors),
+        files: Mutex::default(),
         hold: Mutex::new(PullHold::default()),
         woken: Mutex::default(),
         wake: Notify::new(),

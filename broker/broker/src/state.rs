@@ -35,7 +35,8 @@ pub(crate) struct Waiting {
     pub request: RemotingCommand,
 }
 
-/// The state of a broker. Every table has a lock of its own, and no two are held at once.
+/// The state of a broker. Every table has a lock of its own, and no two tables are held
+/// at once.
 pub(crate) struct State {
     pub env: Env,
     pub config: RwLock<Arc<BrokerConfig>>,
@@ -60,6 +61,8 @@ pub(crate) struct State {
     pub channels: Mutex<BTreeMap<ConnectionId, Channel>>,
     pub locks: Mutex<RebalanceLocks>,
     pub cursors: Mutex<DelayCursors>,
+    /// Held while a file is written, so that an older table never replaces a newer one.
+    pub files: Mutex<()>,
 
     pub hold: Mutex<PullHold<Waiting>>,
     /// Parked pulls that are to be run again.
@@ -97,10 +100,12 @@ impl State {
         }
     }
 
-    /// Writes one of the broker's own files. A failure is logged: the next write may succeed.
-    pub fn save<T: Serialize>(&self, name: &str, table: &T) {
+    /// Writes one of the broker's own files, as its table is when the writes before are done. A
+    /// failure is logged: the next write may succeed.
+    pub fn save<T: Serialize>(&self, name: &str, snapshot: impl FnOnce() -> T) {
         let path = Self::config_path(&self.config(), name);
-        if let Err(error) = config_file::write(self.disk(), &path, table) {
+        let _writing = self.files.lock();
+        if let Err(error) = config_file::write(self.disk(), &path, &snapshot()) {
             tracing::error!(%error, "cannot write a configuration file");
         }
     }
@@ -110,19 +115,19 @@ impl State {
     }
 
     pub fn save_topics(&self) {
-        self.save("topics.json", &*self.topics.read());
+        self.save("topics.json", || self.topics.read().clone());
     }
 
     pub fn save_groups(&self) {
-        self.save("subscriptionGroup.json", &*self.groups.read());
+        self.save("subscriptionGroup.json", || self.groups.read().clone());
     }
 
     pub fn save_offsets(&self) {
-        self.save("consumerOffset.json", &*self.offsets.lock());
+        self.save("consumerOffset.json", || self.offsets.lock().clone());
     }
 
     pub fn save_cursors(&self) {
-        self.save("delayOffset.json", &*self.cursors.lock());
+        self.save("delayOffset.json", || self.cursors.lock().clone());
     }
 
     /// Sends a message with a delay level round by the schedule topic.
