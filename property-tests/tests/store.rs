@@ -5,7 +5,11 @@
 //! least those that were promised to be durable. Whatever is there must be found at its queue
 //! offset, at its commit log offset and by its key, and nothing else.
 
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and its own tasks do not belong to the process under test"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

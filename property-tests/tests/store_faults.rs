@@ -1,6 +1,10 @@
 //! The store on a simulated disk that is slow, full or failing.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and its own tasks do not belong to the process under test"
+)]
 
 use std::future::Future;
 use std::sync::Arc;

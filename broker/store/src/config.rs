@@ -158,7 +158,7 @@ impl StoreConfig {
     /// The length of a consume queue file in bytes.
     pub(crate) fn consume_queue_file_size(&self) -> u64 {
         self.consume_queue_file_units
-            .saturating_mul(crate::consume_queue::UNIT_SIZE)
+            .saturating_mul(crate::cq_unit::UNIT_SIZE)
     }
 
     /// Refuses what no store can work with.

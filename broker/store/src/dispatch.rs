@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::commit_log::{CommitLog, Entry};
-use crate::consume_queue::{ConsumeQueue, CqUnit, Indexed};
+use crate::consume_queue::{ConsumeQueue, Indexed};
+use crate::cq_unit::CqUnit;
 use crate::index::Index;
 use crate::queues::{Queues, is_topic};
 use crate::record_view::RecordView;

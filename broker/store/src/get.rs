@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::consume_queue::{ConsumeQueue, CqUnit};
+use crate::consume_queue::ConsumeQueue;
+use crate::cq_unit::CqUnit;
 use crate::store::MessageStore;
 
 /// The most units that one call looks at (`maxFilterMessageCount`: 16,000 bytes of units).

@@ -80,3 +80,46 @@ impl FlushPolicy {
         self.least_pages
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_answers_those_whose_records_lie_before_its_end() {
+        let mut group = GroupCommit::default();
+        let mut first = group.wait(100, 0);
+        let mut second = group.wait(200, 0);
+        group.complete(150);
+        assert_eq!(first.try_recv(), Ok(true));
+        assert!(second.try_recv().is_err());
+        group.complete(200);
+        assert_eq!(second.try_recv(), Ok(true));
+    }
+
+    #[test]
+    fn who_comes_after_the_flush_is_answered_at_once() {
+        let mut group = GroupCommit::default();
+        assert_eq!(group.wait(100, 100).try_recv(), Ok(true));
+    }
+
+    #[test]
+    fn a_failed_flush_answers_everyone_now_and_later() {
+        let mut group = GroupCommit::default();
+        let mut waiting = group.wait(100, 0);
+        group.fail();
+        assert_eq!(waiting.try_recv(), Ok(false));
+        assert_eq!(group.wait(200, 0).try_recv(), Ok(false));
+        assert_eq!(group.wait(50, 50).try_recv(), Ok(true));
+    }
+
+    #[test]
+    fn anything_is_worth_a_flush_once_in_the_thorough_interval() {
+        let second = Duration::from_secs(1);
+        let mut policy = FlushPolicy::new(4, 10 * second, Duration::ZERO);
+        assert_eq!(policy.pages_due(9 * second), 4);
+        assert_eq!(policy.pages_due(10 * second), 0);
+        assert_eq!(policy.pages_due(11 * second), 4);
+        assert_eq!(policy.pages_due(20 * second), 0);
+    }
+}

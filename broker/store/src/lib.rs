@@ -21,6 +21,7 @@ mod cleaner;
 mod commit_log;
 mod config;
 mod consume_queue;
+mod cq_unit;
 mod defects;
 mod dispatch;
 mod error;
@@ -42,7 +43,7 @@ mod store;
 
 pub use checkpoint::Checkpoint;
 pub use config::{FlushDiskType, StoreConfig};
-pub use consume_queue::CqUnit;
+pub use cq_unit::CqUnit;
 pub use dispatch::Arrival;
 pub use error::StoreError;
 pub use get::{GetMessageResult, GetMessageStatus};

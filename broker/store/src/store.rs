@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::{CommitLog, Tail};
 use crate::config::StoreConfig;
-use crate::consume_queue::CqUnit;
+use crate::cq_unit::CqUnit;
 use crate::dispatch::{Arrival, Arrived, Dispatcher, Progress};
 use crate::group_commit::GroupCommit;
 use crate::index::Index;
