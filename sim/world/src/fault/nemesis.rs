@@ -324,8 +324,11 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
+    /// What happened when, in milliseconds.
+    type Incidents = Vec<(u64, Incident)>;
+
     /// Runs until a time, with faults, and starts an echo server whenever the server is up.
-    fn run(stage: &mut Stage, nemesis: &mut Nemesis, until: u64) -> Vec<(u64, Incident)> {
+    fn run(stage: &mut Stage, nemesis: &mut Nemesis, until: u64) -> Incidents {
         let mut incidents = Vec::new();
         while stage.universe.now() < MS(until) {
             let now = stage.universe.now().as_millis() as u64;
@@ -357,7 +360,7 @@ mod tests {
         }
     }
 
-    fn asked(action: Action, until: u64) -> (Vec<(u64, Incident)>, Vec<(u64, String)>) {
+    fn asked(action: Action, until: u64) -> (Incidents, Vec<(u64, String)>) {
         let mut stage = Stage::new();
         stage.boot(stage.server, |actor| actor.echo(9000));
         stage.run_until(2);
