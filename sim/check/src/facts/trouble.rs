@@ -8,6 +8,11 @@ use crate::history::{Event, FaultKind, GroupId, History, How, NodeId, SimTime};
 /// timer).
 pub(crate) const AFTERMATH_US: u64 = 5_000_000;
 
+/// For how long members of a group may disagree about who has a queue after a fault: a broker may
+/// have dropped a member, or know none since it started, until the member's next heartbeat (30 s), and
+/// the others look again at their next rebalancing (20 s).
+const CONVERGENCE_US: u64 = 55_000_000;
+
 /// A fault, from its begin to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
@@ -128,6 +133,12 @@ impl Trouble {
     pub(crate) fn calm(&self, group: GroupId, from: SimTime, to: SimTime) -> bool {
         let before = SimTime(from.0.saturating_sub(AFTERMATH_US));
         !self.disturbed(from, to) && !self.changed(group, before, to)
+    }
+
+    /// Whether the last fault is so long ago that the members of every group agree about its queues.
+    pub(crate) fn converged(&self, at: SimTime) -> bool {
+        let since = CONVERGENCE_US - AFTERMATH_US;
+        !self.disturbed(SimTime(at.0.saturating_sub(since)), at)
     }
 
     /// Whether a fault of one of these kinds was active between two times.
