@@ -1,6 +1,7 @@
 //! A run is a function of the scenario and the seed: nothing of other runs, before or beside it, and
 //! nothing of the machine gets in.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 use hotfire_world::run::run;
 use hotfire_world::scenario::Scenario;
 
