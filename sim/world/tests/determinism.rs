@@ -2,6 +2,7 @@
 //! nothing of the machine gets in.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use hotfire_world::run::run;
 use hotfire_world::scenario::Scenario;
 
