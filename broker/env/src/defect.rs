@@ -72,6 +72,8 @@ defects! {
     RetryAtOnce = "retry-at-once",
     /// A message that exhausted its retries is dropped instead of going to the dead-letter queue. INV-DLQ.
     DropExhausted = "drop-exhausted",
+    /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
+    BookTwice = "book-twice",
 }
 
 impl fmt::Display for Defect {

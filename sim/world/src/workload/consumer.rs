@@ -7,7 +7,7 @@ use hotfire_client::{
     ClientError, ConcurrentListener, ConsumeConcurrentlyStatus, ConsumeFrom, ConsumeOrderlyStatus,
     ConsumerHook, Delivery, MessageModel, OrderlyListener, PushConsumer,
 };
-use hotfire_env::{BoxFuture, Env};
+use hotfire_env::{BoxFuture, Env, defect};
 use hotfire_protocol::{MessageExt, MessageQueue};
 
 use super::behaviour::Temper;
@@ -44,6 +44,7 @@ impl ConsumerNode {
         let group = self.pen.intern(|recorder| recorder.group(&self.group));
         let watcher = Arc::new(Watcher {
             node: self.clone(),
+            env: env.clone(),
             // After the end of the run nothing is written, whatever the id.
             group: group.unwrap_or(GroupId(u32::MAX)),
         });
@@ -88,6 +89,7 @@ impl ConsumerNode {
 /// Writes down what the consumer of one process does.
 struct Watcher {
     node: Arc<ConsumerNode>,
+    env: Env,
     group: GroupId,
 }
 
@@ -180,7 +182,7 @@ impl Watcher {
             return;
         };
         let Content { value, amount, .. } = content;
-        let applied = ledger.apply(value, amount);
+        let applied = ledger.apply(value, amount) || defect!(self.env, BookTwice);
         self.node.pen.write(|_| Event::Effect {
             group: self.group,
             value: Value(value),
