@@ -19,6 +19,10 @@ use crate::exit::Exit;
 use crate::run::{Request, Seeds};
 use crate::serve::Port;
 
+/// Messages are many small allocations: this allocator is measurably faster at them than glibc's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Fires a simulated RocketMQ cluster at full thrust and gives an honest verdict.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
