@@ -124,8 +124,7 @@ impl ProducerNode {
 
     /// Hands out what is due, when it is due.
     async fn dispatch(&self, lanes: &[Arc<Lane>]) {
-        let (begin, end) = self.load;
-        let spec = &self.spec;
+        let (_, end) = self.load;
         self.plan.lock().skip_to(self.due(self.pen.now()));
         loop {
             let now = self.pen.now();
