@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::batch::{self, BatchError};
+use hotfire_protocol::message::property;
 use hotfire_protocol::message::record::{self, EncodeError};
 
 /// Why a batch cannot be stored.
@@ -19,8 +20,9 @@ pub(crate) enum IllegalBatch {
     Encode(EncodeError),
 }
 
-/// Encodes every message of the batch that is `shared`'s body, each with all else from `shared` and
-/// its properties as they were sent, and returns their number.
+/// Encodes every message of the batch that is `shared`'s body, and returns their number. Flag and
+/// body are the message's own, all else is `shared`'s. The properties are the message's, as they
+/// were sent, with those of `shared` behind them, even if a name is then there twice.
 pub(crate) fn encode_records(
     shared: &mut MessageExt,
     out: &mut BytesMut,
@@ -31,9 +33,11 @@ pub(crate) fn encode_records(
         return Err(IllegalBatch::Empty);
     }
     let count = elements.len();
-    for element in elements {
+    let common = property::encode(&shared.message.properties);
+    for mut element in elements {
         shared.message.flag = element.flag;
         shared.message.body = element.body;
+        property::append(&mut element.properties, &common);
         record::encode_parts(shared, &element.properties, out).map_err(IllegalBatch::Encode)?;
     }
     Ok(count)

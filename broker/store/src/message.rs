@@ -83,7 +83,7 @@ impl From<MessageExt> for MessageInner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageBatch {
     /// What the messages have in common. Its body holds them, encoded as clients send a batch;
-    /// its own flag and properties are not stored, except for `WAIT`.
+    /// its properties are appended to those of each, its own flag is not stored.
     pub shared: MessageInner,
 }
 

@@ -20,6 +20,7 @@ use hotfire_env::{Clock, Disk, Env};
 use hotfire_protocol::Message;
 use hotfire_protocol::message::batch::{self, BatchElement};
 use hotfire_protocol::message::id::parse_offset_msg_id;
+use hotfire_protocol::message::property;
 use hotfire_store::{
     GetMessageStatus, MessageBatch, MessageInner, MessageStore, RecordView, StoreConfig,
 };
@@ -281,18 +282,27 @@ fn host(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// The message of a record as a batch of one, whose properties are stored as they are.
+/// The message of a record as a batch of one, whose properties are stored as they are. Where it came
+/// in a batch, what the broker appended to its properties are the batch's.
 fn as_batch(record: &Value) -> MessageBatch {
+    let properties = String::from_utf8(hex(&record["properties_raw_hex"])).unwrap();
+    let (own, of_batch) = match text(record, "topic") {
+        "GoldenBatch" => properties.split_at(properties.find("\u{2}CLUSTER\u{1}").unwrap()),
+        _ => (&properties[..], ""),
+    };
+    let mut message = Message::new(text(record, "topic"), "");
+    message.properties = property::decode(of_batch);
     let element = BatchElement {
         flag: int(record, "flag") as i32,
         body: hex(&record["body_hex"]).into(),
-        properties: String::from_utf8(hex(&record["properties_raw_hex"])).unwrap(),
+        properties: own.to_owned(),
     };
     let mut body = BytesMut::new();
     batch::encode([&element], &mut body).unwrap();
+    message.body = body.freeze();
     MessageBatch {
         shared: MessageInner {
-            message: Message::new(text(record, "topic"), body.freeze()),
+            message,
             queue_id: int(record, "queueId") as i32,
             sys_flag: int(record, "sysFlag") as i32,
             born_timestamp: int(record, "bornTimestamp"),

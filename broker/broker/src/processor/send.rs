@@ -8,7 +8,7 @@ use hotfire_protocol::body::{TopicConfig, TopicFilterType};
 use hotfire_protocol::header::Field;
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic::{self, perm};
-use hotfire_protocol::{ExtFields, Message, RemotingCommand, ResponseCode, version};
+use hotfire_protocol::{ExtFields, Message, Properties, RemotingCommand, ResponseCode, version};
 use hotfire_remoting::{Channel, Handled};
 use hotfire_store::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
 use tokio::time::Instant;
@@ -437,14 +437,25 @@ fn put_batch(
         ));
     }
     let mut shared = inner(broker, header, target, channel, request);
-    shared.message.properties = property::decode(header.properties);
-    let properties = &mut shared.message.properties;
-    properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
+    shared.message.properties = batch_properties(config, header);
     let waits = shared.message.waits_for_store();
     let queue_id = shared.queue_id;
     let answer = Answer { response, queue_id };
     let put = broker.store.append_batch(MessageBatch { shared });
     Ok(sent(broker, config, put, waits, answer))
+}
+
+/// The properties of a batch itself, which are stored behind those of each of its messages. The
+/// order is that of Java's map for what clients send: `WAIT` at the most.
+fn batch_properties(config: &BrokerConfig, header: &SendHeader<'_>) -> Properties {
+    let mut properties = Properties::new();
+    properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
+    for (name, value) in property::decode(header.properties).iter() {
+        if name != property::CLUSTER {
+            properties.push(name.to_owned(), value);
+        }
+    }
+    properties
 }
 
 /// The planted defect: a result as the store would give it, of a message that was never stored.

@@ -285,6 +285,26 @@ fn questions() -> Vec<(&'static str, RemotingCommand)> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_of_a_batch_are_stored_with_the_batchs_properties_behind_theirs() {
+    let stack = Stack::start().await;
+    let tagged = Message::new(TOPIC, "x").with_tag("TagBatch");
+    let mut body = BytesMut::new();
+    batch::encode([&BatchElement::of(&tagged)], &mut body).unwrap();
+    // What the Java client sends of the batch itself.
+    let of_batch = Message::new(TOPIC, "").with_property("WAIT", "true");
+    let mut header = send_header(&of_batch, 0);
+    header.batch = Some(true);
+    let header = SendMessageRequestHeaderV2(header);
+    let request = RemotingCommand::request_with(RequestCode::SEND_BATCH_MESSAGE, &header);
+    stack.peer.invoke(request.with_body(body.freeze())).await;
+
+    let pulled = stack.peer.invoke(pull(TOPIC, "0", "*", "0")).await;
+    // The end of the record, with the length of the properties in front.
+    let stored = b"\0\x2eTAGS\x01TagBatch\x02CLUSTER\x01DefaultCluster\x02WAIT\x01true";
+    assert!(pulled.body.ends_with(stored), "{:?}", pulled.body);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_answer_has_the_shape_of_apache_rocketmqs() {
     let golden: Vec<Golden> = include_str!("../fixtures/responses.jsonl")
         .lines()

@@ -111,6 +111,14 @@ pub fn encode(properties: &Properties) -> String {
     text
 }
 
+/// Appends more properties to properties as text, without looking for names that are there already.
+pub fn append(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() && !text.ends_with(PROPERTY_SEPARATOR) {
+        text.push(PROPERTY_SEPARATOR);
+    }
+    text.push_str(more);
+}
+
 /// Reads properties from text, with or without a separator at the end. Entries without a name or a
 /// value are dropped, as Java does; of two equal names the later value counts.
 pub fn decode(text: &str) -> Properties {
@@ -144,6 +152,20 @@ mod tests {
     #[test]
     fn a_separator_at_the_end_is_accepted() {
         assert_eq!(decode("TAGS\u{1}TagA\u{2}").get(TAGS), Some("TagA"));
+    }
+
+    #[test]
+    fn properties_are_appended_with_one_separator_in_between() {
+        for (text, more, expected) in [
+            ("a\u{1}1", "b\u{1}2", "a\u{1}1\u{2}b\u{1}2"),
+            ("a\u{1}1\u{2}", "b\u{1}2", "a\u{1}1\u{2}b\u{1}2"),
+            ("", "b\u{1}2", "b\u{1}2"),
+            ("a\u{1}1", "", "a\u{1}1"),
+        ] {
+            let mut text = text.to_owned();
+            append(&mut text, more);
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn encode(message: &MessageExt, out: &mut BytesMut) -> Result<usize, EncodeE
 }
 
 /// [`encode`] with properties that are text already: those of a batch's elements are stored as they
-/// were sent.
+/// were sent, with those of the batch behind them.
 ///
 /// # Errors
 /// As [`encode`].
