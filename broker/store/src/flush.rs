@@ -35,8 +35,8 @@ impl MessageStore {
             return put;
         }
         let until = append.physical_offset as u64 + append.bytes as u64;
+        // The append has asked for the flush already.
         let told = waits.then(|| inner.group.lock().wait(until, inner.log.flushed()));
-        inner.flush_wanted.notify_one();
         let durable = match told {
             None => true,
             Some(told) => {
@@ -151,7 +151,7 @@ impl Inner {
     }
 }
 
-/// Flushes whenever a sender waits for it. While one flush runs, the next senders gather.
+/// Flushes whenever something was appended. While one flush runs, the next senders gather.
 pub(crate) async fn flush_on_demand(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {

@@ -160,6 +160,10 @@ impl Inner {
             append.queue_offset += 1;
         }
         self.dispatch(records.bytes);
+        if result.is_ok() && self.flushes_synchronously() {
+            // Also for messages that nobody waits for: without a flush nobody would see them.
+            self.flush_wanted.notify_one();
+        }
         match result {
             Ok(append) => PutResult {
                 status: PutMessageStatus::PutOk,

@@ -13,11 +13,12 @@ use hotfire_protocol::hash::tags_code;
 use hotfire_protocol::message::batch::{self, BatchElement};
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_store::{
-    Boundary, GetMessageStatus, MessageBatch, MessageStore, PutMessageStatus, SCHEDULE_TOPIC,
-    StoreConfig,
+    Boundary, FlushDiskType, GetMessageStatus, MessageBatch, MessageStore, PutMessageStatus,
+    SCHEDULE_TOPIC, StoreConfig,
 };
 use parking_lot::Mutex;
 use support::{bodies, env, message, pull, small};
+use tokio::sync::Notify;
 
 /// A clock that shows what it is told.
 struct SetClock(AtomicI64);
@@ -273,6 +274,22 @@ async fn every_visible_message_is_announced_and_may_be_read_by_then() {
     }
     let found = GetMessageStatus::Found;
     assert_eq!(*seen.lock(), [(1, found), (2, found)]);
+}
+
+#[tokio::test]
+async fn with_synchronous_flush_a_message_that_nobody_waits_for_is_seen_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        flush_disk_type: FlushDiskType::Sync,
+        ..small()
+    };
+    let store = MessageStore::open(&env(dir.path()), config).await.unwrap();
+    let arrived = Arc::new(Notify::new());
+    let tell = arrived.clone();
+    store.set_arrival_listener(Arc::new(move |_| tell.notify_one()));
+    store.append(message("T", 0, "a"));
+    arrived.notified().await;
+    assert_eq!(bodies(&store, "T", 0, 0), ["a"]);
 }
 
 #[tokio::test]

@@ -14,18 +14,18 @@ use crate::files;
 /// Reads all scenarios below the paths, or says what is wrong.
 pub fn scenarios(paths: &[PathBuf]) -> Result<Vec<Arc<Scenario>>, String> {
     let mut scenarios = Vec::new();
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for path in files::find(paths)? {
         let text = files::read(&path)?;
         match Scenario::parse(&path.to_string_lossy(), &text) {
             Ok(scenario) => scenarios.push(Arc::new(scenario)),
-            Err(refused) => wrong.push_str(&render(&refused)),
+            Err(refused) => wrong.push(render(&refused)),
         }
     }
     if wrong.is_empty() {
         Ok(scenarios)
     } else {
-        Err(wrong)
+        Err(wrong.join("\n"))
     }
 }
 

@@ -21,6 +21,19 @@ pub fn apply(expect: &Expect, report: &mut Report) {
     }
 }
 
+/// Notes that the drain phase ended because its budget was used up: what is left may be late or lost,
+/// and nobody can say which, so a pass becomes unknown.
+pub fn not_drained(left: u64, report: &mut Report) {
+    let reason = format!(
+        "the drain phase used up its budget with {} messages left to consume",
+        thousands(left)
+    );
+    report.reasons.push(reason);
+    if report.verdict == Verdict::Pass {
+        report.verdict = Verdict::Unknown;
+    }
+}
+
 fn value(figure: Figure, report: &Report) -> u64 {
     let Stats {
         sent_ok,

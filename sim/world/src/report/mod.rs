@@ -11,7 +11,7 @@ mod text;
 
 use std::time::Duration;
 
-pub use expectations::apply;
+pub use expectations::{apply, not_drained};
 pub use json::RunJson;
 pub use text::{details, summary, thousands};
 

@@ -208,6 +208,14 @@ fn a_run_that_met_too_little_is_unknown() {
 }
 
 #[test]
+fn a_run_that_did_not_drain_is_unknown() {
+    let mut run = passed();
+    not_drained(1200, &mut run.report);
+    assert_eq!(run.report.verdict, Verdict::Unknown);
+    assert!(run.report.reasons[0].contains("1,200 messages"));
+}
+
+#[test]
 fn a_violation_stays_one_whatever_was_met() {
     let expect = Expect {
         at_least: vec![(Figure::Lost, 1)],

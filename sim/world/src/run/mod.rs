@@ -23,6 +23,7 @@ pub use contract::contract;
 pub use outcome::{Outcome, Progress};
 
 use crate::fault::Nemesis;
+use crate::journal::Lag;
 use crate::report;
 use crate::scenario::{Role, Scenario};
 use stage::Stage;
@@ -68,13 +69,20 @@ pub fn run(scenario: &Scenario, seed: u64, watch: &mut dyn FnMut(Progress)) -> O
     run.until(&mut stage, &mut sim, load.1);
     let drained = run.drain(&mut stage, &mut sim, longest_send(&scenario));
     stage.note(|_| Event::Phase(Phase::Done { drained }));
-    finish(&scenario, seed, &stage, sim)
+    finish(&scenario, seed, drained, &stage, sim)
 }
 
 /// Judges what happened, and takes the world down.
-fn finish(scenario: &Scenario, seed: u64, stage: &Stage, sim: turmoil::Sim<'_>) -> Outcome {
+fn finish(
+    scenario: &Scenario,
+    seed: u64,
+    drained: bool,
+    stage: &Stage,
+    sim: turmoil::Sim<'_>,
+) -> Outcome {
     let simulated = stage.universe.now();
     let trace_hash = stage.universe.trace().hash();
+    let left = stage.journal.lag(Lag::left).unwrap_or_default();
     let history = stage.journal.close(Meta {
         scenario: scenario.name.clone(),
         seed,
@@ -83,6 +91,9 @@ fn finish(scenario: &Scenario, seed: u64, stage: &Stage, sim: turmoil::Sim<'_>) 
     let history = history.unwrap_or_else(|| hotfire_check::Recorder::new().finish(Meta::default()));
     let mut report = hotfire_check::check(&history, &contract(scenario));
     report::apply(&scenario.expect, &mut report);
+    if !drained {
+        report::not_drained(left, &mut report);
+    }
     Outcome {
         report,
         history,
@@ -144,7 +155,7 @@ impl Run<'_> {
             }
             look_at = now + LOOK_EVERY;
             self.tell(stage, Phase::Drain);
-            let left = stage.journal.lag(|lag| lag.left()).unwrap_or(0);
+            let left = stage.journal.lag(Lag::left).unwrap_or_default();
             if left > 0 || now < not_before {
                 self.quiet_since = None;
             } else if now >= *self.quiet_since.get_or_insert(now) + QUIET {
