@@ -1,5 +1,6 @@
 //! The command as its users see it: exit codes, what it prints, what it leaves.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

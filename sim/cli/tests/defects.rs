@@ -1,6 +1,7 @@
 //! The checkers catch what they are for: every planted defect makes its invariants fire, and without
 //! defects the same scenario passes.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
