@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::properties;
+use hotfire_protocol::java_properties;
 
 /// How a name server runs (`NamesrvConfig`, and what of `NettyServerConfig` applies).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,16 +47,16 @@ impl NamesrvConfig {
     /// A value is not what its key takes.
     pub fn from_properties(text: &str) -> Result<Self, String> {
         let mut config = Self::default();
-        for (key, value) in properties::parse(text) {
+        for (key, value) in parse(text) {
             config.set(&key, &value)?;
         }
         Ok(config)
     }
 
-    /// All keys and values as text, as `GET_NAMESRV_CONFIG` answers and the file holds.
+    /// All keys and values as text, sorted by key, as `GET_NAMESRV_CONFIG` answers and the file holds.
     pub fn to_properties(&self) -> String {
         let millis = |duration: Duration| duration.as_millis().to_string();
-        let properties: BTreeMap<String, String> = [
+        [
             ("configBlackList", BLACK_LIST.join(";")),
             ("configStorePath", self.config_store_path.clone()),
             ("kvConfigPath", self.kv_config_path.clone()),
@@ -71,15 +71,14 @@ impl NamesrvConfig {
                 self.server_channel_max_idle_time.as_secs().to_string(),
             ),
         ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        properties::format(&properties)
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .concat()
     }
 
     /// Takes the changes of an `UPDATE_NAMESRV_CONFIG` request; all or none. Only
     /// `orderMessageEnable` has an effect before the next start.
     pub(crate) fn update(&mut self, text: &str) -> Result<(), UpdateError> {
-        let changes = properties::parse(text);
+        let changes = parse(text);
         if BLACK_LIST.iter().any(|key| changes.contains_key(*key)) {
             return Err(UpdateError::BlackListed);
         }
@@ -121,6 +120,14 @@ impl NamesrvConfig {
     }
 }
 
+/// Keys and values; a key without a value has an empty one.
+fn parse(text: &str) -> BTreeMap<String, String> {
+    let entries = java_properties::parse(text).into_iter();
+    entries
+        .map(|entry| (entry.key, entry.value.unwrap_or_default()))
+        .collect()
+}
+
 /// Why a configuration was not updated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum UpdateError {
@@ -145,6 +152,20 @@ mod tests {
             NamesrvConfig::from_properties(&config.to_properties()).unwrap(),
             config
         );
+    }
+
+    #[test]
+    fn the_text_form_is_a_line_for_each_key_in_their_order() {
+        let text = NamesrvConfig::default().to_properties();
+        assert!(text.contains("kvConfigPath=namesrv/kvConfig.json\nlistenPort=9876\n"));
+        assert!(text.lines().is_sorted());
+    }
+
+    #[test]
+    fn comments_and_keys_without_a_value_are_read() {
+        let text = "# of 2024\r\n  listenPort = 12 \r\n!not=this\nbare\n";
+        let config = NamesrvConfig::from_properties(text).unwrap();
+        assert_eq!(config.listen, "0.0.0.0:12");
     }
 
     #[test]

@@ -23,7 +23,6 @@
 mod config;
 mod kv;
 mod processor;
-mod properties;
 mod route;
 mod server;
 

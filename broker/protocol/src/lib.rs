@@ -9,6 +9,7 @@
 //! - [`mod@header`]: typed custom headers, carried in a command's [`ExtFields`].
 //! - [`body`]: typed bodies in fastjson's dialect of JSON.
 //! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
+//! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
 
 pub mod body;
@@ -19,6 +20,7 @@ pub mod filter;
 pub mod frame;
 pub mod hash;
 pub mod header;
+pub mod java_properties;
 mod json;
 pub mod message;
 pub mod topic;

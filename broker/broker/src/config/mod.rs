@@ -147,9 +147,7 @@ impl BrokerConfig {
     /// A key that RocketMQ does not know either, or a value that its key cannot have.
     pub fn from_properties(text: &str) -> Result<Self, PropertyError> {
         let mut config = Self::default();
-        for entry in properties::parse(text)? {
-            properties::apply(&mut config, &entry)?;
-        }
+        properties::apply_all(&mut config, text)?;
         Ok(config)
     }
 
@@ -160,9 +158,7 @@ impl BrokerConfig {
     /// As [`BrokerConfig::from_properties`].
     pub fn update(&mut self, text: &str) -> Result<(), PropertyError> {
         let mut updated = self.clone();
-        for entry in properties::parse(text)? {
-            properties::apply(&mut updated, &entry)?;
-        }
+        properties::apply_all(&mut updated, text)?;
         *self = updated;
         Ok(())
     }

@@ -1,6 +1,8 @@
-//! Java properties files.
+//! Settings by the names that Apache RocketMQ gives them.
 
 use std::fmt::Write as _;
+
+use hotfire_protocol::java_properties::{self, Entry};
 
 use super::BrokerConfig;
 use super::keys::{self, FIXED, WITHOUT_EFFECT};
@@ -15,86 +17,33 @@ pub struct PropertyError {
     pub what: String,
 }
 
-/// One `key=value`.
-pub(super) struct Entry {
-    line: usize,
-    key: String,
-    value: String,
-}
-
-/// Reads lines of `key=value` or `key: value`. `#` and `!` begin a comment line, a backslash at the
-/// end of a line continues it, and one elsewhere quotes the next character.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, PropertyError> {
-    let mut entries = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let mut logical = line.trim().to_owned();
-        if logical.is_empty() || logical.starts_with(['#', '!']) {
-            continue;
-        }
-        while ends_in_backslash(&logical) {
-            logical.pop();
-            match lines.next() {
-                Some((_, more)) => logical.push_str(more.trim_start()),
-                None => break,
+/// Sets all that the entries of a properties file name.
+pub(super) fn apply_all(config: &mut BrokerConfig, text: &str) -> Result<(), PropertyError> {
+    for Entry { line, key, value } in java_properties::parse(text) {
+        let error = |what| PropertyError { line, what };
+        match value {
+            Some(value) if !key.is_empty() => apply(config, &key, &value).map_err(error)?,
+            _ => {
+                let text = value.map_or(key, |value| format!("={value}"));
+                return Err(error(format!("`{text}` is not of the form key=value")));
             }
         }
-        let line = number + 1;
-        let (key, value) = split_entry(&logical).ok_or_else(|| PropertyError {
-            line,
-            what: format!("`{logical}` is not of the form key=value"),
-        })?;
-        entries.push(Entry { line, key, value });
     }
-    Ok(entries)
+    Ok(())
 }
 
-fn ends_in_backslash(line: &str) -> bool {
-    let backslashes = line.bytes().rev().take_while(|&byte| byte == b'\\').count();
-    backslashes % 2 == 1
-}
-
-fn split_entry(line: &str) -> Option<(String, String)> {
-    let at = line.find(['=', ':'])?;
-    let key = line[..at].trim();
-    (!key.is_empty()).then(|| (unquote(key), unquote(line[at + 1..].trim())))
-}
-
-fn unquote(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        plain.push(match char {
-            '\\' => match chars.next() {
-                Some('n') => '\n',
-                Some('t') => '\t',
-                Some(quoted) => quoted,
-                None => '\\',
-            },
-            _ => char,
-        });
-    }
-    plain
-}
-
-/// Sets what an entry names.
-pub(super) fn apply(config: &mut BrokerConfig, entry: &Entry) -> Result<(), PropertyError> {
-    let error = |what| PropertyError {
-        line: entry.line,
-        what,
-    };
-    let name = entry.key.as_str();
+/// Sets what a name stands for; an error says what is wrong.
+fn apply(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), String> {
     if let Some(key) = keys::all().find(|key| key.name == name) {
-        return (key.set)(config, &entry.value).map_err(|what| error(format!("`{name}`: {what}")));
+        return (key.set)(config, value).map_err(|what| format!("`{name}`: {what}"));
     }
     if let Some(&(_, only)) = FIXED.iter().find(|(key, _)| *key == name) {
-        let value = entry.value.as_str();
         return if value == only {
             Ok(())
         } else {
-            Err(error(format!(
+            Err(format!(
                 "`{name}`: `{value}` is not supported: only {only} is"
-            )))
+            ))
         };
     }
     if WITHOUT_EFFECT.split(' ').any(|key| key == name) {
@@ -111,12 +60,12 @@ pub(super) fn apply(config: &mut BrokerConfig, entry: &Entry) -> Result<(), Prop
             )
         })
         .min();
-    Err(error(match nearest {
+    Err(match nearest {
         Some((distance, known)) if distance <= name.len() / 2 => {
             format!("there is no setting `{name}`; did you mean `{known}`?")
         }
         _ => format!("there is no setting `{name}`"),
-    }))
+    })
 }
 
 /// All keys that mean something, with their values.
@@ -186,6 +135,7 @@ mod tests {
                 "`brokerRole`: `SLAVE` is not supported: only ASYNC_MASTER is",
             ),
             ("just text", "`just text` is not of the form key=value"),
+            ("= text", "`=text` is not of the form key=value"),
         ] {
             assert_eq!(BrokerConfig::from_properties(text).unwrap_err().what, what);
         }
