@@ -109,29 +109,29 @@ impl Instance {
 
     /// The next offset to be written.
     pub(crate) async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.master_of(queue).await?;
         let header = GetMaxOffsetRequestHeader {
             topic: queue.topic.clone(),
             queue_id: queue.queue_id,
             broker_name: Some(queue.broker_name.clone()),
             ..GetMaxOffsetRequestHeader::default()
         };
-        let request = self.request(RequestCode::GET_MAX_OFFSET, &header);
-        let response = self.call(&addr, request, self.config.api_timeout).await?;
-        Ok(read::<GetMaxOffsetResponseHeader>(&addr, &response)?.offset)
+        let answer = self.ask_master(queue, RequestCode::GET_MAX_OFFSET, &header);
+        answer
+            .await
+            .map(|answer: GetMaxOffsetResponseHeader| answer.offset)
     }
 
     /// The smallest offset there is.
     pub(crate) async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, ClientError> {
-        let addr = self.master_of(queue).await?;
         let header = GetMinOffsetRequestHeader {
             topic: queue.topic.clone(),
             queue_id: queue.queue_id,
             broker_name: Some(queue.broker_name.clone()),
         };
-        let request = self.request(RequestCode::GET_MIN_OFFSET, &header);
-        let response = self.call(&addr, request, self.config.api_timeout).await?;
-        Ok(read::<GetMinOffsetResponseHeader>(&addr, &response)?.offset)
+        let answer = self.ask_master(queue, RequestCode::GET_MIN_OFFSET, &header);
+        answer
+            .await
+            .map(|answer: GetMinOffsetResponseHeader| answer.offset)
     }
 
     /// The offset at a time.
@@ -140,7 +140,6 @@ impl Instance {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        let addr = self.master_of(queue).await?;
         let header = SearchOffsetRequestHeader {
             topic: queue.topic.clone(),
             queue_id: queue.queue_id,
@@ -148,9 +147,23 @@ impl Instance {
             broker_name: Some(queue.broker_name.clone()),
             ..SearchOffsetRequestHeader::default()
         };
-        let request = self.request(RequestCode::SEARCH_OFFSET_BY_TIMESTAMP, &header);
+        let answer = self.ask_master(queue, RequestCode::SEARCH_OFFSET_BY_TIMESTAMP, &header);
+        answer
+            .await
+            .map(|answer: SearchOffsetResponseHeader| answer.offset)
+    }
+
+    /// Asks the master that a queue is on, and reads the header of its answer.
+    async fn ask_master<H: Header>(
+        &self,
+        queue: &MessageQueue,
+        code: RequestCode,
+        header: &impl Header,
+    ) -> Result<H, ClientError> {
+        let addr = self.master_of(queue).await?;
+        let request = self.request(code, header);
         let response = self.call(&addr, request, self.config.api_timeout).await?;
-        Ok(read::<SearchOffsetResponseHeader>(&addr, &response)?.offset)
+        read(&addr, &response)
     }
 
     /// The members of a group, as a random broker of the topic sees them.

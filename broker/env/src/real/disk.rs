@@ -41,16 +41,20 @@ fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
+/// Opens a file for reading and writing, with what is in it.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    create_parent(path)?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
 impl Disk for RealDisk {
     fn map(&self, path: &str, len: u64) -> io::Result<Arc<dyn MappedFile>> {
-        let path = self.resolve(path)?;
-        create_parent(&path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = open_or_create(&self.resolve(path)?)?;
         if file.metadata()?.len() != len {
             file.set_len(len)?;
         }
@@ -122,14 +126,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let path = self.resolve(path)?;
-        create_parent(&path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = open_or_create(&self.resolve(path)?)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
