@@ -1,7 +1,7 @@
 //! The invariants, one file each: what it says, why, under which faults Apache RocketMQ promises
 //! it, and the check itself.
 //!
-//! A check reads the [`Facts`] of a history and fills [`Findings`]. It must be sound first (an
+//! A check reads the `Facts` of a history and fills `Findings`. It must be sound first (an
 //! alarm on legal behaviour costs as much as a miss), deterministic, and at most O(n log n).
 
 use std::fmt;

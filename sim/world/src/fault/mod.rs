@@ -1,4 +1,4 @@
-//! Faults at work: what a scenario says goes wrong, done to a [`Universe`].
+//! Faults at work: what a scenario says goes wrong, done to a [`Universe`](crate::seams::Universe).
 //!
 //! The vocabulary is [`scenario::fault`](crate::scenario::fault). The [`Nemesis`] is told the time
 //! between two steps of the simulation, does what is due, and reports every [`Incident`], so that the
