@@ -231,3 +231,31 @@ async fn a_queue_is_handed_over_only_when_its_listener_is_done() {
     assert!(one.assigned().is_empty());
     assert_eq!(two.assigned().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_listener_was_busy_when_its_offset_was_corrected_is_taken_anew() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "b", "c"]);
+    let seen = Calls::default();
+    let noted = seen.clone();
+    let listener = move |messages: Delivery| {
+        let body = String::from_utf8(messages[0].message.body.to_vec()).unwrap();
+        let first = noted.lock().is_empty();
+        noted.lock().push((body, 0, 0));
+        async move {
+            if first {
+                seconds(60).await;
+            }
+            Success
+        }
+    };
+    let consumer = builder(&cluster).orderly(listener).start().await.unwrap();
+    seconds(5).await;
+    assert_eq!(bodies(&seen), ["a"]);
+    // The next pull learns that its offset does not exist.
+    cluster.expire(4);
+    cluster.store(&["d", "e"]);
+    seconds(180).await;
+    assert_eq!(bodies(&seen), ["a", "e"]);
+    consumer.shutdown().await;
+}

@@ -51,8 +51,10 @@ impl Slot {
     }
 
     /// Gives the queue up and stops pulling it. An answer that is still on its way is forgotten.
+    /// Its rest is over: if it cannot be given up at once, the next rebalancing tries again.
     pub(crate) fn give_up(&self) {
         self.state.lock().set_dropped();
+        self.resting.store(false, Ordering::Release);
         if let Some(task) = self.pulling.lock().take() {
             task.abort();
         }

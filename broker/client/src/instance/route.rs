@@ -93,7 +93,7 @@ impl RouteTable {
         let slave = id != MASTER_ID;
         let exact = members
             .get(&id)
-            .or_else(|| members.get(&(id + 1)).filter(|_| slave));
+            .or_else(|| members.get(&id.wrapping_add(1)).filter(|_| slave));
         if let Some(addr) = exact {
             return Some(BrokerAddr {
                 addr: addr.clone(),
@@ -278,6 +278,14 @@ mod tests {
     fn published(table: &RouteTable) -> Vec<String> {
         let info = table.publish("t").unwrap();
         info.queues().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_broker_may_suggest_any_number() {
+        let table = table(two_brokers());
+        for suggested in [i64::MAX, i64::MIN, -7] {
+            assert_eq!(table.member("b", suggested).unwrap().addr, "b0");
+        }
     }
 
     #[test]
