@@ -2,7 +2,6 @@
 //!
 //! Java has a timer for each level; here one task goes over all of them every 100 ms.
 
-use hotfire_protocol::message::property;
 use hotfire_protocol::topic;
 use hotfire_store::{CqUnit, MessageInner, PutMessageStatus};
 
@@ -87,9 +86,9 @@ impl State {
             );
             return true;
         }
-        let mut due = MessageInner::from(scheduled);
-        due.message.properties.set(property::WAIT, "false");
-        let put = self.store.append(due);
+        // Nothing is added to it: properties that just fitted once fit again, so that no message
+        // can block its level.
+        let put = self.store.append(MessageInner::from(scheduled));
         if put.status != PutMessageStatus::PutOk {
             tracing::warn!(
                 level,

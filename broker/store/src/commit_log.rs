@@ -34,6 +34,9 @@ pub(crate) enum AppendError {
     /// They do not fit a file at all.
     #[error("the records do not fit a file")]
     TooLarge,
+    /// After a crash, recovery would give up one of them and all that is behind it.
+    #[error("a property has zeros where recovery would take them for a lost sector")]
+    LooksTorn,
     /// The next file could not be created.
     #[error("cannot create the next file: {0}")]
     NoFile(io::Error),

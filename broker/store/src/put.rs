@@ -13,6 +13,7 @@ use crate::config::FlushDiskType;
 use crate::defects;
 use crate::message::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
 use crate::queues::is_topic;
+use crate::recovery::is_torn;
 use crate::state::NotWriteable;
 use crate::store::{Inner, MessageStore};
 use crate::{RecordView, batch};
@@ -33,6 +34,22 @@ struct Records<'a> {
     bytes: &'a mut [u8],
     /// The number of records.
     count: usize,
+}
+
+impl Records<'_> {
+    /// Whether recovery would take one of the records for a torn one if they stood at this position
+    /// of a file. Only the zeros of an odd sender can bring that about.
+    fn look_torn(&self, at_in_file: u64) -> bool {
+        let mut rest = &*self.bytes;
+        while let Ok(record) = RecordView::parse(rest) {
+            let at = at_in_file + (self.bytes.len() - rest.len()) as u64;
+            if record.properties.contains(&0) && is_torn(&record, at) {
+                return true;
+            }
+            rest = &rest[record.size..];
+        }
+        false
+    }
 }
 
 impl MessageStore {
@@ -190,6 +207,9 @@ impl Inner {
                 return Err(AppendError::Closed);
             }
             let at = self.log.place(&mut tail, records.bytes.len() as u64)?;
+            if records.look_torn(at % self.log.files.file_size()) {
+                return Err(AppendError::LooksTorn);
+            }
             let more_offsets = stamp_all(records, queue_offset, at, now);
             self.log.write(&mut tail, at, records.bytes)?;
             tail.last_store_timestamp = now;
@@ -222,7 +242,7 @@ impl Inner {
         tracing::warn!(%error, "cannot append to the commit log");
         match error {
             AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
-            AppendError::TooLarge => PutMessageStatus::MessageIllegal,
+            AppendError::TooLarge | AppendError::LooksTorn => PutMessageStatus::MessageIllegal,
             AppendError::NoFile(_) => PutMessageStatus::CreateMappedFileFailed,
             AppendError::Write(_) => PutMessageStatus::UnknownError,
         }

@@ -258,8 +258,9 @@ impl Recovery<'_> {
 
 /// Whether a sector of topic or properties, which no checksum covers, was never written: a power loss
 /// may keep some sectors of a record and leave zeros in place of others. What stands before them is
-/// covered by the checksum or by lengths that would not fit.
-fn is_torn(record: &RecordView<'_>, at_in_file: u64) -> bool {
+/// covered by the checksum or by lengths that would not fit. A record that looks like that is
+/// refused when it is put.
+pub(crate) fn is_torn(record: &RecordView<'_>, at_in_file: u64) -> bool {
     let behind = at_in_file + record.size as u64;
     let properties_at = behind - record.properties.len() as u64;
     let topic_at = properties_at - 2 - record.topic.len() as u64;

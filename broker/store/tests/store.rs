@@ -341,3 +341,21 @@ async fn a_configuration_that_no_store_can_work_with_is_refused() {
     let opened = MessageStore::open(&env(dir.path()), config).await;
     assert!(opened.err().unwrap().to_string().contains("1 KiB to 2 GiB"));
 }
+
+#[test]
+fn a_message_that_recovery_would_take_for_torn_is_refused_and_costs_no_other_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    support::life(async {
+        let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
+        let mut odd = message("T", 0, "odd");
+        odd.message.properties.set("odd", "\0".repeat(1_100));
+        let put = store.put_message(odd).await;
+        assert_eq!(put.status, PutMessageStatus::MessageIllegal);
+        let put = store.put_message(message("T", 0, "innocent")).await;
+        assert_eq!(put.status, PutMessageStatus::PutOk);
+    });
+    support::life(async {
+        let store = MessageStore::open(&env(dir.path()), small()).await.unwrap();
+        assert_eq!(bodies(&store, "T", 0, 0), ["innocent"]);
+    });
+}

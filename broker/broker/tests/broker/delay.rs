@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hotfire_protocol::ResponseCode;
+use hotfire_store::FlushDiskType;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{self, Stack, TOPIC, bodies, messages, order};
@@ -92,4 +93,36 @@ async fn a_backlog_of_due_messages_is_delivered_in_one_go() {
     sleep(Duration::from_millis(1_200)).await;
     let response = stack.peer.pull(TOPIC, 199, "*").await;
     assert_eq!(bodies(&response), ["199"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_synchronous_flush_a_delayed_message_is_delivered_although_nothing_else_is_sent() {
+    let mut config = support::config();
+    config.store.flush_disk_type = FlushDiskType::Sync;
+    let stack = Stack::start_with(config, None).await;
+    stack
+        .peer
+        .send_ok(&order("later").with_delay_level(1))
+        .await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(bodies(&stack.peer.pull(TOPIC, 0, "*").await), ["later"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_properties_leave_no_room_does_not_block_its_level() {
+    let stack = Stack::start().await;
+    // With its real topic and queue noted, these are the most that fit.
+    let noted = "REAL_TOPIC\u{1}orders\u{2}REAL_QID\u{1}0\u{2}DELAY\u{1}1\u{2}big\u{1}\u{2}".len()
+        + "CLUSTER\u{1}DefaultCluster\u{2}".len();
+    let big = "x".repeat(32_767 - noted);
+    stack
+        .peer
+        .send_ok(&order("big").with_delay_level(1).with_property("big", big))
+        .await;
+    stack.peer.send_ok(&order("next").with_delay_level(1)).await;
+    sleep(Duration::from_secs(3)).await;
+    let response = stack.peer.pull(TOPIC, 0, "*").await;
+    assert_eq!(bodies(&response), ["big", "next"]);
+    let properties = &messages(&response)[1].message.properties;
+    assert_eq!(properties.get("WAIT"), None, "Apache RocketMQ adds none");
 }
