@@ -18,6 +18,10 @@ use crate::refusal::Refusal;
 use crate::state::State;
 use crate::topics::READ_WRITE;
 
+/// The most queues that a topic may be given. Clients and figures list every one of them, so that a
+/// slip of the administrator's hand would take all their memory; Apache RocketMQ does not mind.
+const QUEUES_MAX: i32 = 65_536;
+
 fn error(remark: impl Into<String>) -> Refusal {
     Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
 }
@@ -46,6 +50,11 @@ fn new_topic(broker: &State, request: &RemotingCommand) -> Result<TopicConfig, R
         let topic = &header.topic;
         return Err(error(format!(
             "The topic[{topic}] is conflict with system topic."
+        )));
+    }
+    if header.read_queue_nums.max(header.write_queue_nums) > QUEUES_MAX {
+        return Err(error(format!(
+            "a topic may have {QUEUES_MAX} queues at most"
         )));
     }
     let known = broker

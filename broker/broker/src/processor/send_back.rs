@@ -72,7 +72,8 @@ fn copy(broker: &State, original: MessageExt) -> MessageInner {
     let offset_id = original.offset_msg_id();
     let mut again = MessageInner::from(original);
     again.store_host = broker.address();
-    again.reconsume_times += 1;
+    // A client may have sent it with any number.
+    again.reconsume_times = again.reconsume_times.saturating_add(1);
     let topic = again.message.topic.clone();
     let properties = &mut again.message.properties;
     if !properties.contains(property::RETRY_TOPIC) {

@@ -179,3 +179,16 @@ async fn runtime_figures_are_a_table() {
     assert_eq!(table["brokerVersion"], "409");
     assert_eq!(table["scheduleMessageOffset_2"], "0,1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_with_an_absurd_number_of_queues_is_refused() {
+    let stack = Stack::start().await;
+    let absurd = CreateTopicRequestHeader {
+        read_queue_nums: i32::MAX,
+        ..create(TOPIC)
+    };
+    let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
+    let refused = stack.peer.ask(code, &absurd).await;
+    assert_eq!(refused.code, ResponseCode::SYSTEM_ERROR.0);
+    assert!(!topics(&stack).await.topic_config_table.contains_key(TOPIC));
+}

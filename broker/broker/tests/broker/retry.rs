@@ -207,3 +207,16 @@ async fn a_client_that_resends_by_itself_reaches_the_dead_letter_queue_after_the
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_with_the_greatest_number_of_retries_can_be_sent_back() {
+    let stack = Stack::start().await;
+    let mut request = send_request(&order("poison"), 0);
+    request.ext.push("j", i32::MAX.to_string());
+    assert_eq!(stack.peer.invoke(request).await.code, 0);
+    let failed = stack.peer.read(TOPIC, 0).await.remove(0);
+    assert_eq!(failed.reconsume_times, i32::MAX);
+    assert_eq!(stack.peer.send_back(&failed, 0).await.code, 0);
+    let dead = stack.peer.read(DLQ_TOPIC, 0).await.remove(0);
+    assert_eq!(dead.reconsume_times, i32::MAX);
+}
