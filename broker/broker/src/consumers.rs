@@ -7,7 +7,7 @@
 //!
 //! Invariant: a group without members is not in the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hotfire_protocol::body::{
@@ -90,8 +90,10 @@ impl ConsumerGroup {
     /// newer one. True if the set of topics changed.
     fn update_subscriptions(&mut self, subscriptions: Vec<SubscriptionData>) -> bool {
         let before = self.subscriptions.len();
+        // A set, because a hostile heartbeat can name a million topics.
+        let named: BTreeSet<_> = subscriptions.iter().map(|new| new.topic.as_str()).collect();
         self.subscriptions
-            .retain(|topic, _| subscriptions.iter().any(|new| new.topic == *topic));
+            .retain(|topic, _| named.contains(topic.as_str()));
         let mut changed = self.subscriptions.len() != before;
         for new in subscriptions {
             match self.subscriptions.get_mut(&new.topic) {

@@ -104,7 +104,7 @@ impl DelayLevels {
     /// How long a message is still to wait, in milliseconds; none is due. A delivery time further
     /// away than the level's delay says that the clock was set back: it is due.
     pub fn wait_ms(&self, level: i32, deliver_at_ms: i64, now_ms: i64) -> i64 {
-        let wait = deliver_at_ms - now_ms;
+        let wait = deliver_at_ms.saturating_sub(now_ms);
         if wait > self.delay_ms(level) {
             0
         } else {
@@ -115,7 +115,7 @@ impl DelayLevels {
 
 /// The queue of the schedule topic that holds a level's messages.
 pub fn queue_of_level(level: i32) -> i32 {
-    level - 1
+    level.saturating_sub(1)
 }
 
 /// Sends a message round by the schedule topic, remembering where it is meant for.
@@ -255,6 +255,15 @@ mod tests {
         let cursors: DelayCursors = fastjson::from_slice(golden.as_bytes()).unwrap();
         assert_eq!((cursors.get(1), cursors.get(2), cursors.get(3)), (3, 1, 0));
         assert_eq!(json(&cursors), golden);
+    }
+
+    #[test]
+    fn a_damaged_file_or_queue_can_hold_any_number() {
+        let damaged = r#"{"offsetTable":{-2147483648:7}}"#;
+        let mut cursors: DelayCursors = fastjson::from_slice(damaged.as_bytes()).unwrap();
+        cursors.correct(|_| (0, 0));
+        assert_eq!(cursors.get(i32::MIN), 0);
+        assert_eq!(levels().wait_ms(1, i64::MIN, 1), 0);
     }
 
     #[test]
