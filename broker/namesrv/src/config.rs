@@ -112,7 +112,9 @@ impl NamesrvConfig {
                 self.scan_not_active_broker_interval = Duration::from_millis(number()?.max(1));
             }
             "serverChannelMaxIdleTimeSeconds" => {
-                self.server_channel_max_idle_time = Duration::from_secs(number()?.max(1));
+                // An `int` in Java; more would be beyond what clocks can count to.
+                let seconds: u32 = value.parse().map_err(|_| malformed("a number"))?;
+                self.server_channel_max_idle_time = Duration::from_secs(seconds.max(1).into());
             }
             _ => {}
         }
@@ -151,6 +153,19 @@ mod tests {
         assert_eq!(
             NamesrvConfig::from_properties(&config.to_properties()).unwrap(),
             config
+        );
+    }
+
+    #[test]
+    fn an_idle_time_that_no_clock_can_count_to_is_refused() {
+        let text = format!("serverChannelMaxIdleTimeSeconds={}", u64::MAX);
+        assert!(NamesrvConfig::from_properties(&text).is_err());
+        let text = format!("serverChannelMaxIdleTimeSeconds={}", u32::MAX);
+        let config = NamesrvConfig::from_properties(&text).unwrap();
+        let now = tokio::time::Instant::now();
+        assert!(
+            now.checked_add(config.server_channel_max_idle_time)
+                .is_some()
         );
     }
 
