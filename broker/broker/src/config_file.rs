@@ -1,14 +1,15 @@
 //! The broker's small JSON files (`ConfigManager`): topics, subscription groups, offsets.
 //!
 //! A file is written by copying its old content to `NAME.bak` and then overwriting it, without a
-//! sync: a power failure may leave either of them torn. Loading falls back to the `.bak`.
+//! sync: a power failure may leave either of them torn. Loading falls back to the `.bak`, so a torn
+//! file is never copied over it (Java does).
 
 use std::io;
 
 use hotfire_env::Disk;
 use hotfire_protocol::body::fastjson;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// Why a configuration file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub fn write<T: Serialize>(disk: &dyn Disk, path: &str, table: &T) -> Result<(),
         source,
     };
     match disk.read(path) {
+        Ok(old) if !is_json(&old) => {
+            tracing::warn!(path, "a configuration file was torn: keeping the backup before it");
+        }
         Ok(old) => disk.write(&backup(path), &old).map_err(io_error)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(error)),
@@ -79,6 +83,10 @@ fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &str) -> Result<Option<T>, C
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ConfigError::Io { path, source }),
     }
+}
+
+fn is_json(content: &[u8]) -> bool {
+    fastjson::from_slice::<IgnoredAny>(content).is_ok()
 }
 
 fn backup(path: &str) -> String {
@@ -127,6 +135,17 @@ mod tests {
             disk.write(PATH, torn.as_bytes()).unwrap();
             assert_eq!(load(&*disk, PATH).unwrap(), Some(table(1)));
         }
+    }
+
+    #[test]
+    fn a_torn_file_does_not_replace_its_backup() {
+        let (_folder, disk) = disk();
+        write(&*disk, PATH, &table(1)).unwrap();
+        write(&*disk, PATH, &table(2)).unwrap();
+        disk.write(PATH, b"{\"a\":").unwrap();
+        write(&*disk, PATH, &table(3)).unwrap();
+        disk.write(PATH, b"").unwrap();
+        assert_eq!(load(&*disk, PATH).unwrap(), Some(table(1)));
     }
 
     #[test]
