@@ -376,6 +376,13 @@ mod reproducibility {
     }
 }
 
+#[test]
+fn every_way_to_send_and_to_listen_passes() {
+    let desk = Desk::with(include_str!("fixtures/variety.toml"));
+    let done = desk.hotfire(&["run", "small.toml", "--seeds", "1..3"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+}
+
 mod lists {
     use super::*;
 

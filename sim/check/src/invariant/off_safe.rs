@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::facts::{Facts, NONE, Session, TopicKind};
+use crate::facts::{Delivery, Facts, NONE, Session, TopicKind};
 use crate::history::{Event, Outcome, SimTime};
 
 use super::{Findings, Invariant};
@@ -15,8 +15,8 @@ member may commit only up to the smallest offset that it has pulled and not fini
 
 Judged by: every commit that a member sends, against the session (its ownership of that queue):
 each offset that it pulled below the committed one must have been consumed, or failed and sent
-back, before. A commit must not lie beyond what the member has pulled either. Suspended messages
-and messages lost with a listener call are not finished.
+back, before. A commit must not lie beyond what the member has pulled either. Messages lost with
+a listener call are not finished, nor are suspended ones before their last retry.
 
 Promised by Apache RocketMQ: under client crashes and network faults (ProcessQueue.removeMessage
 gives the offset to commit).
@@ -40,10 +40,9 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
                 Event::Corrected { to, .. } => queue.position = Some(to),
                 Event::Delivered { offset, .. } => queue.delivered(offset),
                 Event::Finished { delivery, outcome } => {
-                    let delivery = facts.delivery(delivery).map(|delivery| delivery.offset);
-                    let finished = matches!(outcome, Outcome::Consumed | Outcome::Later);
-                    if let Some(offset) = delivery.filter(|_| finished) {
-                        queue.open.remove(&offset);
+                    let delivery = facts.delivery(delivery);
+                    if let Some(d) = delivery.filter(|d| is_over(facts, d, outcome)) {
+                        queue.open.remove(&d.offset);
                     }
                 }
                 Event::Committed { offset, .. } => {
@@ -52,6 +51,17 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
                 _ => {}
             }
         }
+    }
+}
+
+/// Whether the member is done with a message: it consumed it, sent it back, or suspended it for the
+/// last time, after which an orderly consumer sends it to the dead letters.
+fn is_over(facts: &Facts<'_>, delivery: &Delivery, outcome: Outcome) -> bool {
+    let max = facts.group(delivery.group).max_reconsume;
+    match outcome {
+        Outcome::Consumed | Outcome::Later => true,
+        Outcome::Suspended => max.is_some_and(|max| delivery.reconsume >= max),
+        Outcome::Lost => false,
     }
 }
 
@@ -132,6 +142,7 @@ fn was_reset(facts: &Facts<'_>, session: &Session, at: SimTime) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::contract::{Contract, GroupContract};
     use crate::history::{How, Outcome};
     use crate::invariant::InvariantId::OffSafe;
     use crate::report::Status;
@@ -191,6 +202,22 @@ mod tests {
         let mut s = three_pulled();
         s.deliver("m1", "t#0", 0, 7).finish("m1", 7, Outcome::Suspended).commit("m1", "t#0", 1);
         s.check(OffSafe).violated(1);
+    }
+
+    #[test]
+    fn a_message_suspended_for_the_last_time_is_a_dead_letter() {
+        let group = GroupContract { max_reconsume: 1, ..GroupContract::orderly("g", &["t"]) };
+        let story = |last| {
+            let mut s = Story::new(Contract { groups: vec![group.clone()], ..Story::contract() });
+            s.assign("m1", "t#0").send(7, "t#0", 0).pull("m1", "t#0", 0, 1);
+            for reconsume in 0..=last {
+                s.deliver_again("m1", "t#0", 0, 7, reconsume).finish("m1", 7, Outcome::Suspended);
+            }
+            s.commit("m1", "t#0", 1);
+            s
+        };
+        story(0).check(OffSafe).violated(1);
+        story(1).check(OffSafe).holds(1);
     }
 
     #[test]
