@@ -80,7 +80,7 @@ pub type Runner<'a> = dyn Fn(&Scenario, u64, &mut dyn FnMut(Progress)) -> Outcom
 /// Runs all jobs and tells `tell` about it, on the calling thread.
 #[allow(
     clippy::disallowed_methods,
-    reason = "runs are single-threaded worlds of their own; this is the one place that runs several \
+    reason = "runs are single-threaded worlds of their own; this is the one place that has several \
               at a time, outside of them"
 )]
 pub fn explore(jobs: &[Job], plan: &Plan, runner: &Runner<'_>, tell: &mut dyn FnMut(Event)) {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use hotfire_check::History;
 use hotfire_world::report::Run;
 
-/// The scenario files that paths stand for: a file stands for itself, a folder for all `.toml` files
-/// below it, sorted.
+/// The scenario files that paths stand for: a file stands for itself, a folder for all `.toml`
+/// files below it, sorted.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for path in paths {

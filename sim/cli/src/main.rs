@@ -32,9 +32,9 @@ struct Cli {
 }
 
 /// Shown below the help.
-const EXIT_CODES: &str = "Exit codes: 0 all pass, 1 an invariant is violated, 2 unknown (something was \
-                          not put to the test, or a budget ended), 254 wrong usage or scenario, 255 a \
-                          bug of hotfire.";
+const EXIT_CODES: &str = "Exit codes: 0 all pass, 1 an invariant is violated, 2 unknown (something \
+                          was not put to the test, or a budget ended), 254 wrong usage or \
+                          scenario, 255 a bug of hotfire.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

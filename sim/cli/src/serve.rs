@@ -49,7 +49,8 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
         Some(path) => format!("{}: {error}", path.display()),
         None => error,
     };
-    // One file configures what is started: serving both, the broker takes it, as `mqbroker -c` does.
+    // One file configures what is started: serving both, the broker takes it, as `mqbroker -c`
+    // does.
     let text_of_namesrv = if request.broker.is_none() {
         text.as_str()
     } else {

@@ -6,9 +6,9 @@ use crate::scenario::{Model, Scenario, member_name};
 /// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`).
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
-/// What is left to consume: how far the queues go, how far every group has got, what still waits for
-/// its delay. It looks into the brokers, which the clients cannot, and decides when a run is over;
-/// the verdict does not depend on it.
+/// What is left to consume: how far the queues go, how far every group has got, what still waits
+/// for its delay. It looks into the brokers, which the clients cannot, and decides when a run is
+/// over; the verdict does not depend on it.
 #[derive(Debug)]
 pub struct Lag {
     groups: Vec<Group>,

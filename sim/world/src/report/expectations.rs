@@ -21,8 +21,8 @@ pub fn apply(expect: &Expect, report: &mut Report) {
     }
 }
 
-/// Notes that the drain phase ended because its budget was used up: what is left may be late or lost,
-/// and nobody can say which, so a pass becomes unknown.
+/// Notes that the drain phase ended because its budget was used up: what is left may be late or
+/// lost, and nobody can say which, so a pass becomes unknown.
 pub fn not_drained(left: u64, report: &mut Report) {
     let reason = format!(
         "the drain phase used up its budget with {} messages left to consume",

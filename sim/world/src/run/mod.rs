@@ -1,9 +1,9 @@
 //! One run: a world is built out of a scenario and a seed, stepped through its phases, and judged.
 //!
-//! Name servers and brokers start first, consumers next, producers last; then the load phase begins,
-//! in which producers send and faults strike. When it ends, everything is healed, and the drain phase
-//! goes on until nothing is left to consume or its budget is used up. The history is judged by
-//! `hotfire_check`, which does not know that any of this was simulated.
+//! Name servers and brokers start first, consumers next, producers last; then the load phase
+//! begins, in which producers send and faults strike. When it ends, everything is healed, and the
+//! drain phase goes on until nothing is left to consume or its budget is used up. The history is
+//! judged by `hotfire_check`, which does not know that any of this was simulated.
 //!
 //! Invariant: a run is a function of the scenario, the seed and nothing else.
 

@@ -213,8 +213,8 @@ impl Stage {
     }
 }
 
-/// Places the nodes: servers on turmoil hosts of their own, clients packed onto two, because the cost
-/// of a step grows with the cube of the hosts.
+/// Places the nodes: servers on turmoil hosts of their own, clients packed onto two, because the
+/// cost of a step grows with the cube of the hosts.
 fn place(universe: &Universe, scenario: &Scenario) -> Vec<(Node, NodeId)> {
     let mut shared: BTreeMap<Role, HostId> = BTreeMap::new();
     let mut places = Vec::new();

@@ -154,7 +154,8 @@ impl Reader<'_> {
         if late && !end.is_zero() {
             let message = format!("{what} at {}, after the load phase", show(when));
             let help = format!(
-                "the load phase ends at {} and everything is healed then: raise `duration` in [run]",
+                "the load phase ends at {} and everything is healed then: raise `duration` in \
+                 [run]",
                 show(end)
             );
             self.sheet

@@ -132,8 +132,8 @@ sections! {
         TICK "tick": Quantity(&DURATIONS, 1_000, 1_000_000), Default("\"1ms\"");
         /// The load phase: producers follow their load and faults strike within it.
         DURATION "duration": Quantity(&DURATIONS, 1_000_000, 604_800_000_000), Required;
-        /// The budget of the drain phase, in which everything is healed and consumers catch up. The run
-        /// ends as soon as nothing is left; if the budget ends first, the verdict is unknown.
+        /// The budget of the drain phase, in which everything is healed and consumers catch up. The
+        /// run ends as soon as nothing is left; if the budget ends first, the verdict is unknown.
         DRAIN "drain": Quantity(&DURATIONS, 1_000_000, 604_800_000_000), Default("\"5m\"");
     }
 
@@ -147,15 +147,19 @@ sections! {
         /// default); sync, once it is on the disk.
         FLUSH "flush": OneOf(&["async", "sync"]), Default("\"async\"");
         /// Time between two asynchronous flushes: how much a power loss may cost.
-        FLUSH_INTERVAL "flush-interval": Quantity(&DURATIONS, 1_000, 3_600_000_000), Default("\"500ms\"");
+        FLUSH_INTERVAL "flush-interval": Quantity(&DURATIONS, 1_000, 3_600_000_000),
+            Default("\"500ms\"");
         /// Size of a commit log file. RocketMQ's is 1GiB; a smaller one lets a short run roll over.
-        COMMIT_LOG_FILE_SIZE "commit-log-file-size": Quantity(&SIZES, 1 << 16, 1 << 30), Default("\"64MiB\"");
+        COMMIT_LOG_FILE_SIZE "commit-log-file-size": Quantity(&SIZES, 1 << 16, 1 << 30),
+            Default("\"64MiB\"");
         /// Entries of a consume queue file. RocketMQ's is 300000.
-        CONSUME_QUEUE_FILE_ENTRIES "consume-queue-file-entries": Count(100, 300_000), Default("20000");
+        CONSUME_QUEUE_FILE_ENTRIES "consume-queue-file-entries": Count(100, 300_000),
+            Default("20000");
         /// Whether brokers create topics that nobody declared.
         AUTO_CREATE_TOPICS "auto-create-topics": Flag, Default("true");
         /// The delay levels, level 1 first. Redelivery number n waits for level n + 2.
-        DELAY_LEVELS "delay-levels": Text, Default("\"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h\"");
+        DELAY_LEVELS "delay-levels": Text,
+            Default("\"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h\"");
     }
 
     /// Every link of the network, while no fault touches it.
@@ -192,14 +196,16 @@ sections! {
         MESSAGES "messages": Count(1, 1_000_000_000), Optional;
         /// The orders that messages belong to. Left out, they belong to none. See [orders].
         ORDERS "orders": Special("a table"), Optional;
-        /// How a message finds its queue: round-robin, or by-order, all messages of one order to one queue.
+        /// How a message finds its queue: round-robin, or by-order, all messages of one order to
+        /// one queue.
         SELECT "select": OneOf(&["round-robin", "by-order"]), Default("\"round-robin\"");
         /// Tags: one of them is drawn for every message. None if left out.
         TAGS "tags": Texts, Optional;
-        /// Size of message bodies: one size, or { from = …, to = …, spread = "even" | "by-magnitude" }.
+        /// Size of message bodies: one size, or { from = …, to = …, spread = "even" |
+        /// "by-magnitude" }.
         SIZE "size": Special("a size or a table"), Default("\"256B\"");
-        /// How it sends: sync waits for the response, async takes it in a callback, oneway has none, batch
-        /// packs messages that are due.
+        /// How it sends: sync waits for the response, async takes it in a callback, oneway has
+        /// none, batch packs messages that are due.
         SEND "send": OneOf(&["sync", "async", "oneway", "batch"]), Default("\"sync\"");
         /// Messages of one batch at most.
         BATCH_SIZE "batch-size": Count(1, 1024), Default("32");
@@ -207,11 +213,11 @@ sections! {
         IN_FLIGHT "in-flight": Count(1, 10_000), Default("64");
         /// Time for one send with all its retries.
         TIMEOUT "timeout": Quantity(&DURATIONS, 1_000, 600_000_000), Default("\"3s\"");
-        /// Further attempts of the client after a failed one. An attempt that gets no answer uses up the
-        /// whole timeout, so that only quick failures are tried again.
+        /// Further attempts of the client after a failed one. An attempt that gets no answer uses
+        /// up the whole timeout, so that only quick failures are tried again.
         RETRIES "retries": Count(0, 16), Default("2");
-        /// How often the application itself sends a message again that was not acknowledged, with the
-        /// same number in it.
+        /// How often the application itself sends a message again that was not acknowledged, with
+        /// the same number in it.
         RESEND "resend": Count(0, 100), Default("0");
         /// Whether brokers that were slow or failed are avoided for a while.
         AVOID_SLOW_BROKERS "avoid-slow-brokers": Flag, Default("false");
@@ -271,7 +277,8 @@ sections! {
     orders "[orders]" {
         /// How many orders there are, for the whole group.
         COUNT "count": Count(1, 10_000_000), Required;
-        /// How busy each is: uniform; zipf, the n-th busiest gets one n-th; hot, a few get a fixed share.
+        /// How busy each is: uniform; zipf, the n-th busiest gets one n-th; hot, a few get a fixed
+        /// share.
         SPREAD "spread": OneOf(&["uniform", "zipf", "hot"]), Default("\"uniform\"");
         /// spread = "hot": how many orders are hot.
         HOT_ORDERS "hot-orders": Count(1, 10_000_000), Default("10");
@@ -293,8 +300,8 @@ sections! {
     consumers "[consumers.NAME]" {
         /// How many nodes.
         NODES "nodes": Count(1, 1000), Default("1");
-        /// What it subscribes to: a topic, a list of topics, or a table from topic to tag expression, as in
-        /// { orders = "paid || shipped" }.
+        /// What it subscribes to: a topic, a list of topics, or a table from topic to tag
+        /// expression, as in { orders = "paid || shipped" }.
         TOPICS "topics": Special("a topic, a list, or a table"), Required;
         /// How messages reach the listener: concurrent, or orderly, queue by queue.
         LISTENER "listener": OneOf(&["concurrent", "orderly"]), Default("\"concurrent\"");
@@ -310,8 +317,8 @@ sections! {
         FAIL_FIRST "fail-first": Count(0, 1000), Default("0");
         /// The share of messages that fail at every delivery.
         POISON "poison": Share, Default("0.0");
-        /// Redeliveries before a message goes to the dead-letter queue. Left out: 16 with a concurrent
-        /// listener, without end with an orderly one.
+        /// Redeliveries before a message goes to the dead-letter queue. Left out: 16 with a
+        /// concurrent listener, without end with an orderly one.
         MAX_RECONSUME "max-reconsume": Count(0, 10_000), Optional;
         /// Messages of one listener call.
         BATCH_SIZE "batch-size": Count(1, 1024), Default("1");
@@ -319,7 +326,8 @@ sections! {
         PULL_BATCH_SIZE "pull-batch-size": Count(1, 1024), Default("32");
         /// Listener calls of one node that may run at once.
         THREADS "threads": Count(1, 1000), Default("20");
-        /// Whether a ledger recognises duplicates by the unique number stored with the business effect.
+        /// Whether a ledger recognises duplicates by the unique number stored with the business
+        /// effect.
         IDEMPOTENT "idempotent": Flag, Default("false");
     }
 
@@ -331,9 +339,9 @@ sections! {
         TO "to": DURATION, Required;
     }
 
-    /// Something that goes wrong at a set time: at, and exactly one of the other keys. Nodes are named
-    /// one by one (broker-a, checkout-3), by group (checkout) or by role (brokers, name-servers,
-    /// producers, consumers, clients, servers, all).
+    /// Something that goes wrong at a set time: at, and exactly one of the other keys. Nodes are
+    /// named one by one (broker-a, checkout-3), by group (checkout) or by role (brokers,
+    /// name-servers, producers, consumers, clients, servers, all).
     faults "[[faults]]" {
         /// When, from the start of the load phase.
         AT "at": DURATION, Required;
@@ -365,7 +373,8 @@ sections! {
 
     /// network-flash: links are down for a moment.
     network_flash "[[faults]] network-flash" {
-        /// The two sides, each a name or a list of names: ["producers", "brokers"]. All links if left out.
+        /// The two sides, each a name or a list of names: ["producers", "brokers"]. All links if
+        /// left out.
         BETWEEN "between": Special("a pair"), Optional;
         /// For how long.
         LASTS "lasts": SOME_DURATION, Required;
@@ -475,7 +484,8 @@ sections! {
 
     /// What the verdict depends on.
     expect "[expect]" {
-        /// Invariants that must be exercised and hold, by id. One that is not exercised fails the run.
+        /// Invariants that must be exercised and hold, by id. One that is not exercised fails the
+        /// run.
         HOLDS "holds": Texts, Optional;
         /// Invariants whose violations are counted and shown, but do not fail the run.
         COUNTS "counts": Texts, Optional;

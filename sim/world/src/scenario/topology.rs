@@ -7,7 +7,8 @@ pub struct Node {
     pub name: String,
     /// What it is.
     pub role: Role,
-    /// The producer or consumer group; for a broker its broker name; for a name server its own name.
+    /// The producer or consumer group; for a broker its broker name; for a name server its own
+    /// name.
     pub group: String,
     /// Its number within the group, from 0.
     pub index: u32,

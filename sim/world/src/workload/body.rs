@@ -134,7 +134,12 @@ mod tests {
         }
 
         #[test]
-        fn any_damage_shows(content in contents(), size in 32u32..600, at: prop::sample::Index, bit in 0u8..8) {
+        fn any_damage_shows(
+            content in contents(),
+            size in 32u32..600,
+            at: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
             let mut body = encode(&content, size).to_vec();
             let at = at.index(body.len());
             body[at] ^= 1 << bit;

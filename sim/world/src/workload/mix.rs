@@ -239,7 +239,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_size_is_within_its_bounds(from in 0u32..5000, more: u32, by_magnitude: bool, seed: u64) {
+        fn a_size_is_within_its_bounds(
+            from in 0u32..5000,
+            more: u32,
+            by_magnitude: bool,
+            seed: u64,
+        ) {
             let sizes = Sizes { from, to: from.saturating_add(more), by_magnitude };
             let size = sizes.draw(&SeededEntropy::new(seed));
             prop_assert!(size >= sizes.from && size <= sizes.to.max(1));

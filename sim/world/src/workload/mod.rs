@@ -1,9 +1,9 @@
 //! What clients do in a scenario.
 //!
-//! The pure parts: load curves ([`load`]), what messages are made of ([`mix`], [`plan`]) and how they
-//! look ([`body`]), what listeners make of them ([`behaviour`]), and the books that duplicates cannot
-//! harm ([`ledger`]). They draw from the seed and from nothing else. The nodes that send and listen are
-//! real clients ([`producer`], [`consumer`]) that write down what they see.
+//! The pure parts: load curves ([`load`]), what messages are made of ([`mix`], [`plan`]) and how
+//! they look ([`body`]), what listeners make of them ([`behaviour`]), and the books that duplicates
+//! cannot harm ([`ledger`]). They draw from the seed and from nothing else. The nodes that send and
+//! listen are real clients ([`producer`], [`consumer`]) that write down what they see.
 
 pub mod behaviour;
 pub mod body;

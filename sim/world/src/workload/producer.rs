@@ -101,9 +101,9 @@ impl ProducerNode {
         let Some(topic) = self.pen.intern(|recorder| recorder.topic(&spec.topic)) else {
             return;
         };
-        // Messages of one order are sent one after the other: a lane for each worker, and each order
-        // in one lane. Without orders all workers share one lane, so that nobody waits behind a slow
-        // send.
+        // Messages of one order are sent one after the other: a lane for each worker, and each
+        // order in one lane. Without orders all workers share one lane, so that nobody waits behind
+        // a slow send.
         let workers = spec.in_flight.max(1) as usize;
         let lanes = if spec.orders.is_some() { workers } else { 1 };
         let lanes: Vec<Arc<Lane>> = (0..lanes).map(|_| Arc::default()).collect();
