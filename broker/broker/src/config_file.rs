@@ -47,7 +47,10 @@ pub fn write<T: Serialize>(disk: &dyn Disk, path: &str, table: &T) -> Result<(),
     };
     match disk.read(path) {
         Ok(old) if !is_json(&old) => {
-            tracing::warn!(path, "a configuration file was torn: keeping the backup before it");
+            tracing::warn!(
+                path,
+                "a configuration file was torn: keeping the backup before it"
+            );
         }
         Ok(old) => disk.write(&backup(path), &old).map_err(io_error)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -60,7 +60,7 @@ defects! {
     PullGoesBack = "pull-goes-back",
     /// The consumer commits what it has pulled, not what it has consumed. INV-OFFSAFE.
     CommitBeforeConsume = "commit-before-consume",
-    /// The consumer commits offset 0 of a queue that it was just assigned (P66). INV-OFFMONO.
+    /// The consumer commits offset 0 of a queue that it was just assigned. INV-OFFMONO.
     CommitZero = "commit-zero",
     /// The process queue hands some messages to the listener twice. INV-STEADYDUP.
     ConsumeTwice = "consume-twice",
