@@ -64,6 +64,8 @@ class Server:
         self.namesrv_port = free_ports()
         self.broker_port = free_ports(-2, 1)
         self.log = open(home / "serve.log", "wb")
+        self.config = home / "broker.conf"
+        self.config.write_text("brokerIP1=127.0.0.1\n")  # nothing leaves loopback
         self.start()
 
     @property
@@ -72,7 +74,7 @@ class Server:
 
     def start(self):
         self.process = subprocess.Popen(
-            [HOTFIRE, "serve", "--data", str(self.home / "data"),
+            [HOTFIRE, "serve", "--data", str(self.home / "data"), "--config", str(self.config),
              "--namesrv-port", str(self.namesrv_port), "--broker-port", str(self.broker_port)],
             stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         deadline = time.time() + 20
