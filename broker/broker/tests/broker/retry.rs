@@ -29,12 +29,13 @@ async fn failed_once_with(config: BrokerConfig) -> (Stack, MessageExt) {
 
 /// Waits for the message at an offset of the retry topic.
 async fn redelivered(stack: &Stack, offset: i64) -> MessageExt {
-    loop {
+    for _poll in 0..50 {
         let response = stack.peer.long_poll(RETRY_TOPIC, offset, "*").await;
         if let Some(message) = messages(&response).pop() {
             return message;
         }
     }
+    panic!("no message at offset {offset} of {RETRY_TOPIC} after 50 polls");
 }
 
 #[tokio::test(start_paused = true)]

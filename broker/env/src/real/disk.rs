@@ -143,8 +143,12 @@ impl Disk for RealDisk {
     fn usage(&self) -> io::Result<DiskUsage> {
         fs::create_dir_all(&self.root)?;
         let stat = rustix::fs::statvfs(&self.root)?;
+        // What is set aside for root or others counts neither as used nor as free, as in `df` and
+        // in `UtilAll.getDiskPartitionSpaceUsedPercent`: it must not make a broker refuse messages.
+        let set_aside = stat.f_bfree.saturating_sub(stat.f_bavail);
+        let total = stat.f_blocks.saturating_sub(set_aside);
         Ok(DiskUsage {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            total: total.saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
     }
