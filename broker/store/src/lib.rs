@@ -50,6 +50,6 @@ pub use get::{GetMessageResult, GetMessageStatus};
 pub use message::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
 pub use observer::StoreObserver;
 pub use query::{Boundary, QueryResult};
-pub use record_view::{RecordView, SCHEDULE_TOPIC};
+pub use record_view::RecordView;
 pub use state::NotWriteable;
 pub use store::{ArrivalListener, MessageStore};

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use hotfire_env::defect;
 use hotfire_protocol::message::record::{self, EncodeError};
 use hotfire_protocol::message::sys_flag;
+use hotfire_protocol::topic::{DLQ_PREFIX, RETRY_PREFIX};
 use std::net::SocketAddr;
 
 use crate::commit_log::{AppendError, stamp};
@@ -151,8 +152,9 @@ impl Inner {
             return Err(PutMessageStatus::OsPageCacheBusy);
         }
         let topic = message.message.topic.as_str();
-        let is_long =
-            topic.len() > TOPIC_MAX && !topic.starts_with("%RETRY%") && !topic.starts_with("%DLQ%");
+        let is_long = topic.len() > TOPIC_MAX
+            && !topic.starts_with(RETRY_PREFIX)
+            && !topic.starts_with(DLQ_PREFIX);
         if is_long || !is_topic(topic) || message.queue_id < 0 {
             return Err(PutMessageStatus::MessageIllegal);
         }

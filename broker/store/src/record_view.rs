@@ -4,9 +4,7 @@ use bytes::Buf;
 use hotfire_protocol::hash::{body_crc, tags_code};
 use hotfire_protocol::message::record::{DecodeError, MAGIC_V1, MAGIC_V2};
 use hotfire_protocol::message::{property, sys_flag};
-
-/// The topic of delayed messages, whose consume queue units hold delivery times.
-pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+use hotfire_protocol::topic;
 
 /// The bytes before the body of the shortest possible record.
 const FIXED_MIN: usize = 91;
@@ -146,7 +144,7 @@ impl<'a> RecordView<'a> {
     /// What goes into the consume queue unit beside position and size: the code of the tag or, for
     /// a delayed message, the time at which it is due (`CommitLog.checkMessageAndReturnSize`).
     pub(crate) fn unit_code(&self, delay_levels: &[i64]) -> i64 {
-        if self.topic == SCHEDULE_TOPIC
+        if self.topic == topic::SCHEDULE_TOPIC
             && let Some(level) = self.property(property::DELAY)
             && let Ok(level) = level.parse::<usize>()
             && level > 0

@@ -12,9 +12,10 @@ use hotfire_env::{Clock, Env, Seams};
 use hotfire_protocol::hash::tags_code;
 use hotfire_protocol::message::batch::{self, BatchElement};
 use hotfire_protocol::message::{property, sys_flag};
+use hotfire_protocol::topic::SCHEDULE_TOPIC;
 use hotfire_store::{
     Boundary, FlushDiskType, GetMessageStatus, MessageBatch, MessageStore, PutMessageStatus,
-    SCHEDULE_TOPIC, StoreConfig,
+    StoreConfig,
 };
 use parking_lot::Mutex;
 use support::{bodies, env, message, pull, small};
