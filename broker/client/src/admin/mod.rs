@@ -1,0 +1,99 @@
+//! Single calls: pulling, offsets, looking messages up, creating topics (`DefaultMQPullConsumer`,
+//! `MQAdminImpl`). One file per kind of call.
+
+mod message;
+mod offset;
+mod pull;
+mod topic;
+
+use std::sync::Arc;
+
+use hotfire_env::Env;
+use hotfire_protocol::SerializeType;
+
+pub use self::pull::{PullResult, PullStatus};
+use crate::instance::Instance;
+use crate::{ClientConfig, ClientError};
+
+/// Makes single calls. Cheap to clone.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(env: &hotfire_env::Env) -> Result<(), hotfire_client::ClientError> {
+/// use hotfire_client::Admin;
+///
+/// let admin = Admin::builder(env).namesrv(["ns1:9876"]).start()?;
+/// for queue in admin.fetch_subscribe_queues("orders").await? {
+///     let offset = admin.min_offset(&queue).await?;
+///     let pulled = admin.pull("auditors", &queue, "*", offset, 32, None).await?;
+///     println!("{queue}: {} messages from {offset}", pulled.messages.len());
+/// }
+/// admin.shutdown();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Admin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    instance: Arc<Instance>,
+}
+
+/// Ends the tasks when the last handle goes.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.instance.stop();
+    }
+}
+
+/// Configures an [`Admin`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until started"]
+pub struct AdminBuilder {
+    env: Env,
+    client: ClientConfig,
+}
+
+impl AdminBuilder {
+    /// Name servers as `host:port`.
+    pub fn namesrv<S: AsRef<str>>(mut self, addrs: impl IntoIterator<Item = S>) -> Self {
+        self.client.add_namesrv(addrs);
+        self
+    }
+
+    /// The header encoding of requests. Default: JSON.
+    pub fn serialize(mut self, serialize: SerializeType) -> Self {
+        self.client.serialize = serialize;
+        self
+    }
+
+    /// Starts the client. It registers nowhere and has no periodic tasks; routes are fetched when
+    /// they are needed.
+    ///
+    /// # Errors
+    /// The name servers are missing.
+    pub fn start(self) -> Result<Admin, ClientError> {
+        let instance = Instance::new(&self.env, self.client, None, false)?;
+        Ok(Admin {
+            inner: Arc::new(Inner { instance }),
+        })
+    }
+}
+
+impl Admin {
+    /// Begins to configure a client.
+    pub fn builder(env: &Env) -> AdminBuilder {
+        AdminBuilder {
+            env: env.clone(),
+            client: ClientConfig::default(),
+        }
+    }
+
+    /// Ends the client.
+    pub fn shutdown(&self) {
+        self.inner.instance.stop();
+    }
+}
