@@ -62,6 +62,15 @@ impl Producers {
         self.groups.get(group)
     }
 
+    /// The connection on which a client was heard last (`ProducerManager.findChannel`).
+    pub fn find(&self, client_id: &str) -> Option<ConnectionId> {
+        let clients = self.groups.values().flatten();
+        clients
+            .filter(|(_, client)| client.client_id == client_id)
+            .max_by_key(|(connection, client)| (client.last_heartbeat, **connection))
+            .map(|(connection, _)| *connection)
+    }
+
     fn retain(&mut self, mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool) {
         for members in self.groups.values_mut() {
             members.retain(|&connection, client| keep(connection, client));
@@ -105,6 +114,16 @@ mod tests {
         producers.register("g", FIRST, client("a", start));
         producers.register("g", FIRST, client("a", start + CLIENT_EXPIRY));
         assert_eq!(producers.expire(start + CLIENT_EXPIRY * 2), []);
+    }
+
+    #[test]
+    fn a_client_is_found_on_the_connection_where_it_was_heard_last() {
+        let (mut producers, now) = (Producers::default(), Instant::now());
+        let later = now + std::time::Duration::from_secs(1);
+        producers.register("g", SECOND, client("a", now));
+        producers.register("h", FIRST, client("a", later));
+        assert_eq!(producers.find("a"), Some(FIRST));
+        assert_eq!(producers.find("b"), None);
     }
 
     #[test]

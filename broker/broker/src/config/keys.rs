@@ -118,6 +118,7 @@ const KEYS: &[Key] = keys! {
     "brokerTopicEnable" => broker_topic_enable,
     "traceTopicEnable" => trace_topic_enable,
     "msgTraceTopicName" => msg_trace_topic_name,
+    "storeReplyMessageEnable" => store_reply_message_enable,
     "longPollingEnable" => long_polling_enable,
     "shortPollingTimeMills" => short_polling_time,
     "litePullMessageEnable" => lite_pull_message_enable,

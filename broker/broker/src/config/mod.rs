@@ -54,6 +54,9 @@ pub struct BrokerConfig {
     pub trace_topic_enable: bool,
     /// The topic for message traces (`msgTraceTopicName`). Default `RMQ_SYS_TRACE_TOPIC`.
     pub msg_trace_topic_name: String,
+    /// Whether replies to requests are stored as well as handed over
+    /// (`storeReplyMessageEnable`). Default true.
+    pub store_reply_message_enable: bool,
 
     /// Whether pulls may wait for messages (`longPollingEnable`). Default true.
     pub long_polling_enable: bool,
@@ -116,6 +119,7 @@ impl Default for BrokerConfig {
             broker_topic_enable: true,
             trace_topic_enable: false,
             msg_trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
+            store_reply_message_enable: true,
             long_polling_enable: true,
             short_polling_time: Duration::from_secs(1),
             lite_pull_message_enable: true,

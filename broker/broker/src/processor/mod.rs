@@ -11,6 +11,7 @@ mod lock;
 mod offset;
 pub(crate) mod pull;
 mod query;
+mod reply;
 pub(crate) mod send;
 mod send_back;
 mod send_header;
@@ -49,6 +50,9 @@ impl RequestHandler for Processor {
             RequestCode::SEND_MESSAGE
             | RequestCode::SEND_MESSAGE_V2
             | RequestCode::SEND_BATCH_MESSAGE => send::handle(broker, channel, request),
+            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
+                reply::handle(broker, channel, request)
+            }
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
                 pull::handle(broker, channel, request)
             }

@@ -27,8 +27,8 @@ const BATCH_TOPIC_MAX: usize = 127;
 
 /// What of a topic's configuration a send needs.
 #[derive(Clone, Copy)]
-struct Target {
-    write_queues: i32,
+pub(super) struct Target {
+    pub write_queues: i32,
     filter_type: TopicFilterType,
 }
 
@@ -141,7 +141,7 @@ fn overload(broker: &State, request: &RemotingCommand) -> RemotingCommand {
     refused(broker, request, ResponseCode::SYSTEM_BUSY, remark)
 }
 
-fn refused(
+pub(super) fn refused(
     broker: &State,
     request: &RemotingCommand,
     code: ResponseCode,
@@ -152,7 +152,7 @@ fn refused(
     response
 }
 
-fn put_region(config: &BrokerConfig, ext: &mut ExtFields) {
+pub(super) fn put_region(config: &BrokerConfig, ext: &mut ExtFields) {
     ext.push(property::MSG_REGION, config.region_id.as_str());
     ext.push(
         property::TRACE_ON,
@@ -192,7 +192,7 @@ fn put(broker: &Arc<State>, channel: &Channel, request: &RemotingCommand) -> Res
 
 /// The checks of `AbstractSendMessageProcessor.msgCheck`, in its order. The topic is created if it
 /// may be.
-fn check(
+pub(super) fn check(
     broker: &Arc<State>,
     config: &BrokerConfig,
     header: &SendHeader<'_>,
@@ -347,7 +347,7 @@ fn put_single(
 }
 
 /// What does not depend on the message's properties.
-fn inner(
+pub(super) fn inner(
     broker: &State,
     header: &SendHeader<'_>,
     target: Target,

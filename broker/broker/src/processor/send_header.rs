@@ -75,7 +75,7 @@ impl<'a> SendHeader<'a> {
     pub fn read(request: &'a RemotingCommand) -> Result<Self, HeaderError> {
         let ext = &request.ext;
         let names = match RequestCode(request.code) {
-            RequestCode::SEND_MESSAGE => &LONG,
+            RequestCode::SEND_MESSAGE | RequestCode::SEND_REPLY_MESSAGE => &LONG,
             _ => &SHORT,
         };
         text(ext, names.group)?;

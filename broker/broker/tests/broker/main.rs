@@ -12,6 +12,7 @@ mod offsets;
 mod overload;
 mod pull;
 mod registration;
+mod reply;
 mod retry;
 mod send;
 mod support;

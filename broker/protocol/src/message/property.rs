@@ -75,6 +75,10 @@ properties! {
     REPLY_TO_CLIENT = "REPLY_TO_CLIENT";
     /// How long a request waits, in milliseconds.
     TTL = "TTL";
+    /// When a broker handed a reply over, in milliseconds since the epoch.
+    PUSH_REPLY_TIME = "PUSH_REPLY_TIME";
+    /// When a reply arrived at the client, in milliseconds since the epoch.
+    ARRIVE_TIME = "ARRIVE_TIME";
     /// The cluster's name.
     CLUSTER = "CLUSTER";
     /// The kind of message, for replies.
