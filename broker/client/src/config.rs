@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hotfire_protocol::SerializeType;
 
-use crate::ClientError;
+use crate::{ClientError, Credentials, TlsOptions};
 
 /// Settings of one client instance. The defaults are RocketMQ's.
 #[derive(Debug, Clone)]
@@ -26,6 +26,12 @@ pub struct ClientConfig {
     pub api_timeout: Duration,
     /// The header encoding of requests. The Java client uses JSON unless told otherwise.
     pub serialize: SerializeType,
+    /// What requests are signed with, to name servers and brokers alike. Default: unsigned.
+    pub credentials: Option<Credentials>,
+    /// How connections are encrypted. Default: not at all.
+    pub tls: Option<TlsOptions>,
+    /// The namespace that topics and groups lie in. Default: none.
+    pub namespace: Option<String>,
 }
 
 impl Default for ClientConfig {
@@ -38,6 +44,9 @@ impl Default for ClientConfig {
             persist_consumer_offset_interval: Duration::from_secs(5),
             api_timeout: Duration::from_secs(3),
             serialize: SerializeType::Json,
+            credentials: None,
+            tls: None,
+            namespace: None,
         }
     }
 }
@@ -61,6 +70,64 @@ impl ClientConfig {
                 "no name server address is set".to_owned(),
             ));
         }
+        let missing = |what| Err(ClientError::Invalid(format!("{what} cannot be used yet")));
+        if self.tls.is_some() {
+            return missing("TLS");
+        }
+        if self.namespace.is_some() {
+            return missing("a namespace");
+        }
         Ok(())
     }
 }
+
+/// Gives a builder with a field `client: ClientConfig` the setters that all kinds of clients have.
+macro_rules! client_setters {
+    ($builder:ty) => {
+        impl $builder {
+            /// Name servers as `host:port`.
+            pub fn namesrv<S: AsRef<str>>(mut self, addrs: impl IntoIterator<Item = S>) -> Self {
+                self.client.add_namesrv(addrs);
+                self
+            }
+
+            /// The part of the client id behind the address. Default: `pid#nanoseconds`; for a
+            /// broadcasting consumer `DEFAULT`.
+            pub fn instance_name(mut self, name: impl Into<String>) -> Self {
+                self.client.instance_name = Some(name.into());
+                self
+            }
+
+            /// The header encoding of requests. Default: JSON.
+            pub fn serialize(mut self, serialize: hotfire_protocol::SerializeType) -> Self {
+                self.client.serialize = serialize;
+                self
+            }
+
+            /// What requests are signed with. Default: they are not signed.
+            pub fn credentials(mut self, credentials: $crate::Credentials) -> Self {
+                self.client.credentials = Some(credentials);
+                self
+            }
+
+            /// Encrypts all connections. Default: they are not.
+            pub fn tls(mut self, tls: $crate::TlsOptions) -> Self {
+                self.client.tls = Some(tls);
+                self
+            }
+
+            /// The namespace that topics and groups lie in. Default: none.
+            pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+                self.client.namespace = Some(namespace.into());
+                self
+            }
+
+            /// Settings that all kinds of clients share, replacing what was set of them before.
+            pub fn client_config(mut self, config: $crate::ClientConfig) -> Self {
+                self.client = config;
+                self
+            }
+        }
+    };
+}
+pub(crate) use client_setters;

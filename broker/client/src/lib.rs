@@ -63,6 +63,7 @@
 mod admin;
 mod config;
 mod consumer;
+mod credentials;
 mod error;
 mod instance;
 mod producer;
@@ -78,7 +79,9 @@ pub use consumer::{
     ConsumeFrom, MessageModel, PushConsumer, PushConsumerBuilder, offsets, process_queue,
     rebalance, retry,
 };
+pub use credentials::Credentials;
 pub use error::{ClientError, SendError};
+pub use hotfire_remoting::TlsOptions;
 pub use instance::{names, route};
 pub use producer::fault::FaultStrategy;
 pub use producer::publish::PublishInfo;

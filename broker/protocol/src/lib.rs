@@ -9,9 +9,11 @@
 //! - [`mod@header`]: typed custom headers, carried in a command's [`ExtFields`].
 //! - [`body`]: typed bodies in fastjson's dialect of JSON.
 //! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
+//! - [`acl`]: signatures of requests.
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
 
+pub mod acl;
 pub mod body;
 pub mod code;
 pub mod command;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{self, Owner, Parts};
-use crate::{Channel, ConnectionId, Limits, RequestHandler, RpcError};
+use crate::{Channel, ConnectionId, Limits, RequestHandler, RequestHook, RpcError};
 
 /// How a [`Client`] runs.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct ClientConfig {
     /// Whether a synchronous invocation that times out closes its connection, as Java does by
     /// default (`clientCloseSocketIfTimeout`).
     pub close_on_timeout: bool,
+    /// What is done to every request before it is sent, such as signing it.
+    pub hook: Option<Arc<dyn RequestHook>>,
 }
 
 impl Default for ClientConfig {
@@ -30,6 +32,7 @@ impl Default for ClientConfig {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(3),
             close_on_timeout: true,
+            hook: None,
         }
     }
 }
@@ -117,7 +120,7 @@ impl Client {
     async fn exchange(
         &self,
         address: &str,
-        request: RemotingCommand,
+        mut request: RemotingCommand,
         timeout: Duration,
     ) -> Result<(Channel, Result<RemotingCommand, RpcError>), RpcError> {
         let deadline = Instant::now() + timeout;
@@ -125,6 +128,7 @@ impl Client {
             Some(channel) => channel,
             None => self.connect(address, deadline).await?,
         };
+        self.apply_hook(address, &mut request);
         let left = deadline.saturating_duration_since(Instant::now());
         let result = channel.invoke(request, left).await;
         Ok((channel, result))
@@ -138,14 +142,21 @@ impl Client {
     pub async fn oneway(
         &self,
         address: &str,
-        request: RemotingCommand,
+        mut request: RemotingCommand,
         timeout: Duration,
     ) -> Result<(), RpcError> {
         let channel = match self.connected(address) {
             Some(channel) => channel,
             None => self.connect(address, Instant::now() + timeout).await?,
         };
+        self.apply_hook(address, &mut request);
         channel.oneway(request)
+    }
+
+    fn apply_hook(&self, address: &str, request: &mut RemotingCommand) {
+        if let Some(hook) = &self.inner.config.hook {
+            hook.before_request(address, request);
+        }
     }
 
     /// The open connection to an address, if there is one.

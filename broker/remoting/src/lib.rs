@@ -22,13 +22,17 @@ mod client;
 mod connection;
 mod error;
 mod handler;
+mod hook;
 mod limits;
 mod pending;
 mod server;
+mod tls;
 
 pub use channel::{Channel, ConnectionId};
 pub use client::{Client, ClientConfig};
 pub use error::RpcError;
 pub use handler::{Handled, RequestHandler};
+pub use hook::RequestHook;
 pub use limits::Limits;
 pub use server::{Server, ServerConfig};
+pub use tls::TlsOptions;

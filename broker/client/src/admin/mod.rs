@@ -9,9 +9,9 @@ mod topic;
 use std::sync::Arc;
 
 use hotfire_env::Env;
-use hotfire_protocol::SerializeType;
 
 pub use self::pull::{PullResult, PullStatus};
+use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError};
 
@@ -57,19 +57,9 @@ pub struct AdminBuilder {
     client: ClientConfig,
 }
 
+client_setters!(AdminBuilder);
+
 impl AdminBuilder {
-    /// Name servers as `host:port`.
-    pub fn namesrv<S: AsRef<str>>(mut self, addrs: impl IntoIterator<Item = S>) -> Self {
-        self.client.add_namesrv(addrs);
-        self
-    }
-
-    /// The header encoding of requests. Default: JSON.
-    pub fn serialize(mut self, serialize: SerializeType) -> Self {
-        self.client.serialize = serialize;
-        self
-    }
-
     /// Starts the client. It registers nowhere and has no periodic tasks; routes are fetched when
     /// they are needed.
     ///

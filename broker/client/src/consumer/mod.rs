@@ -24,16 +24,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hotfire_env::{Env, TaskHandle};
+use hotfire_protocol::MessageQueue;
 use hotfire_protocol::body::{ConsumeFromWhere, SubscriptionData};
 use hotfire_protocol::filter::SUBSCRIBE_ALL;
 use hotfire_protocol::topic::{check_group, check_topic, retry_topic};
-use hotfire_protocol::{MessageQueue, SerializeType};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 pub use hotfire_protocol::body::MessageModel;
 
+use crate::config::client_setters;
 use crate::instance::{INNER_PRODUCER_GROUP, Instance};
 use crate::producer::send::{SendConfig, Sender};
 use crate::{
@@ -248,13 +249,9 @@ pub struct PushConsumerBuilder {
     config: ConsumerConfig,
 }
 
-impl PushConsumerBuilder {
-    /// Name servers as `host:port`.
-    pub fn namesrv<S: AsRef<str>>(mut self, addrs: impl IntoIterator<Item = S>) -> Self {
-        self.client.add_namesrv(addrs);
-        self
-    }
+client_setters!(PushConsumerBuilder);
 
+impl PushConsumerBuilder {
     /// The consumer group.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.config.group = group.into();
@@ -354,25 +351,6 @@ impl PushConsumerBuilder {
     /// Watches what the consumer does.
     pub fn hook(mut self, hook: Arc<dyn ConsumerHook>) -> Self {
         self.hook = hook;
-        self
-    }
-
-    /// The part of the client id behind the address. Default: `pid#nanoseconds`, or `DEFAULT` when
-    /// broadcasting.
-    pub fn instance_name(mut self, name: impl Into<String>) -> Self {
-        self.client.instance_name = Some(name.into());
-        self
-    }
-
-    /// The header encoding of requests. Default: JSON.
-    pub fn serialize(mut self, serialize: SerializeType) -> Self {
-        self.client.serialize = serialize;
-        self
-    }
-
-    /// Settings that producers and consumers share, replacing what was set of them before.
-    pub fn client_config(mut self, config: ClientConfig) -> Self {
-        self.client = config;
         self
     }
 

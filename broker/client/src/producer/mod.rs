@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use hotfire_env::Env;
 use hotfire_protocol::topic::check_group;
-use hotfire_protocol::{Message, MessageQueue, SerializeType};
+use hotfire_protocol::{Message, MessageQueue};
 
+use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult};
 use send::{SendConfig, Sender};
@@ -213,13 +214,9 @@ impl Producer {
     }
 }
 
-impl ProducerBuilder {
-    /// Name servers as `host:port`.
-    pub fn namesrv<S: AsRef<str>>(mut self, addrs: impl IntoIterator<Item = S>) -> Self {
-        self.client.add_namesrv(addrs);
-        self
-    }
+client_setters!(ProducerBuilder);
 
+impl ProducerBuilder {
     /// The producer group.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.send.group = group.into();
@@ -265,24 +262,6 @@ impl ProducerBuilder {
     /// How many queues a topic gets that is created by sending to it. Default: 4.
     pub fn default_topic_queue_nums(mut self, queues: i32) -> Self {
         self.send.default_topic_queue_nums = queues;
-        self
-    }
-
-    /// The part of the client id behind the address. Default: `pid#nanoseconds`.
-    pub fn instance_name(mut self, name: impl Into<String>) -> Self {
-        self.client.instance_name = Some(name.into());
-        self
-    }
-
-    /// The header encoding of requests. Default: JSON.
-    pub fn serialize(mut self, serialize: SerializeType) -> Self {
-        self.client.serialize = serialize;
-        self
-    }
-
-    /// Settings that producers and consumers share, replacing what was set of them before.
-    pub fn client_config(mut self, config: ClientConfig) -> Self {
-        self.client = config;
         self
     }
 

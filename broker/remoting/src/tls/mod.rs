@@ -1,0 +1,5 @@
+//! Encrypted connections.
+
+mod options;
+
+pub use options::TlsOptions;
