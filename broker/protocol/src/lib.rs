@@ -12,11 +12,13 @@
 //! - [`acl`]: signatures of requests.
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
+//! - [`date`]: times as texts.
 
 pub mod acl;
 pub mod body;
 pub mod code;
 pub mod command;
+pub mod date;
 pub mod fields;
 pub mod filter;
 pub mod frame;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DataVersion, body, json_methods};
+use super::{DataVersion, SubscriptionData, body, json_methods};
 
 body! {
     /// A consumer group as a broker has it.
@@ -44,9 +44,33 @@ body! {
         /// The groups.
         group_list: Vec<String> = "groupList",
     }
+
+    /// Groups to create or change.
+    #[derive(Default, Eq)]
+    pub struct SubscriptionGroupList {
+        /// The groups.
+        group_config_list: Vec<SubscriptionGroupConfig> = "groupConfigList",
+    }
+
+    /// What a group subscribes to.
+    #[derive(Default, Eq)]
+    pub struct QuerySubscriptionResponseBody {
+        /// The consumer group.
+        group: String = "group",
+        /// Its subscription, if it has one.
+        subscription_data: Option<SubscriptionData> = "subscriptionData",
+        /// The topic.
+        topic: String = "topic",
+    }
 }
 
-json_methods!(SubscriptionGroupConfig, SubscriptionGroupWrapper, GroupList);
+json_methods!(
+    SubscriptionGroupConfig,
+    SubscriptionGroupWrapper,
+    GroupList,
+    SubscriptionGroupList,
+    QuerySubscriptionResponseBody,
+);
 
 /// Java's defaults.
 impl Default for SubscriptionGroupConfig {

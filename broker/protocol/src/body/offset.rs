@@ -22,6 +22,13 @@ body! {
         message_queue_table: BTreeMap<MessageQueue, i64> = "messageQueueTable",
     }
 
+    /// The smallest offsets among groups.
+    #[derive(Default, Eq)]
+    pub struct QueryCorrectionOffsetBody {
+        /// Offsets by queue id; the largest number where the compared group is behind all others.
+        correction_offsets: BTreeMap<i32, i64> = "correctionOffsets",
+    }
+
     /// The committed offsets of a broker (`consumerOffset.json`).
     #[derive(Default, Eq)]
     pub struct ConsumerOffsetSerializeWrapper {
@@ -40,6 +47,7 @@ body! {
 json_methods!(
     ResetOffsetBody,
     GetConsumerStatusBody,
+    QueryCorrectionOffsetBody,
     ConsumerOffsetSerializeWrapper,
     DelayOffsetSerializeWrapper,
 );

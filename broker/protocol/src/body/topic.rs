@@ -45,9 +45,21 @@ body! {
         /// Topics by name.
         topic_config_table: BTreeMap<String, TopicConfig> = "topicConfigTable",
     }
+
+    /// Topics to create or change.
+    #[derive(Default, Eq)]
+    pub struct CreateTopicListRequestBody {
+        /// The topics.
+        topic_config_list: Vec<TopicConfig> = "topicConfigList",
+    }
 }
 
-json_methods!(TopicConfig, DataVersion, TopicConfigSerializeWrapper);
+json_methods!(
+    TopicConfig,
+    DataVersion,
+    TopicConfigSerializeWrapper,
+    CreateTopicListRequestBody,
+);
 
 fn is_zero(value: &i64) -> bool {
     *value == 0

@@ -60,4 +60,24 @@ header! {
         /// The consumer group.
         group: String = "group",
     }
+
+    /// Asks for the configuration of a topic (5.x).
+    pub struct GetTopicConfigRequestHeader {
+        /// The topic.
+        topic: String = "topic",
+    }
+
+    /// Asks which topics a group has offsets of.
+    pub struct QueryTopicsByConsumerRequestHeader {
+        /// The consumer group.
+        group: String = "group",
+    }
+
+    /// Asks what a group subscribes to.
+    pub struct QuerySubscriptionByConsumerRequestHeader {
+        /// The consumer group.
+        group: String = "group",
+        /// The topic.
+        topic: String = "topic",
+    }
 }

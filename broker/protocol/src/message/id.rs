@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::date::civil_day;
+
 /// The offset id: address, port and commit log offset as upper-case hexadecimal digits; 32 of them
 /// for IPv4, 56 for IPv6.
 pub fn offset_msg_id(store_host: SocketAddr, commit_log_offset: i64) -> String {
@@ -71,15 +73,8 @@ impl UniqueKeys {
 fn month_start_ms(now_ms: i64) -> i64 {
     const DAY_MS: i64 = 86_400_000;
     let days = now_ms.div_euclid(DAY_MS);
-    // Day of the month by the civil calendar: days since 0000-03-01, in eras of 400 years.
-    let shifted = days + 719_468;
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5;
-    (days - day_of_month) * DAY_MS
+    let (_, _, day) = civil_day(days);
+    (days - (day - 1)) * DAY_MS
 }
 
 fn push_ip(bytes: &mut Vec<u8>, ip: IpAddr) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hotfire_env::{Clock, Disk};
+use hotfire_protocol::date::Civil;
 use hotfire_protocol::hash::java_string_hash_on;
 use hotfire_protocol::message::{property, sys_flag};
 use parking_lot::RwLock;
@@ -288,30 +289,10 @@ fn parse_name(name: &str) -> Option<u64> {
 
 /// A time as the number that `yyyyMMddHHmmssSSS` reads as, in UTC.
 fn name_at(now_ms: i64) -> u64 {
-    let now_ms = now_ms.max(0);
-    let (days, in_day) = (now_ms / 86_400_000, now_ms % 86_400_000);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let date = (year * 100 + month) * 100 + day;
-    let name = (date * 100 + hour) * 10_000_000 + minute * 100_000 + in_day % 60_000;
-    name.unsigned_abs()
-}
-
-/// Year, month and day of a number of days since 1970-01-01.
-fn civil(days: i64) -> (i64, i64, i64) {
-    // In eras of 400 years that begin on the first of March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..=9 => (year_of_era, month + 3),
-        _ => (year_of_era + 1, month - 9),
-    };
-    (era * 400 + year, month, day)
+    let at = Civil::of(now_ms.max(0));
+    let date = (at.year * 100 + at.month) * 100 + at.day;
+    let time = (at.hour * 100 + at.minute) * 100 + at.second;
+    ((date * 1_000_000 + time) * 1_000 + at.milli).unsigned_abs()
 }
 
 #[cfg(test)]
