@@ -169,6 +169,8 @@ codes! {
         CONSUMER_NOT_ONLINE = 206,
         CONSUME_MSG_TIMEOUT = 207,
         NO_MESSAGE = 208,
+        POLLING_FULL = 209,
+        POLLING_TIMEOUT = 210,
         GO_AWAY = 1500,
     }
 }

@@ -10,6 +10,7 @@
 //! - [`body`]: typed bodies in fastjson's dialect of JSON.
 //! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
 //! - [`acl`]: signatures of requests.
+//! - [`pop`]: receipts and the other texts of popped messages.
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
 //! - [`date`]: times as texts.
@@ -27,6 +28,7 @@ pub mod header;
 pub mod java_properties;
 mod json;
 pub mod message;
+pub mod pop;
 pub mod topic;
 pub mod version;
 
