@@ -70,6 +70,12 @@ pub struct GroupContract {
     pub idempotent: bool,
     /// Whether it subscribes to a part of its topics only, by tag or by SQL.
     pub filtered: bool,
+    /// For a group that filters: whether every message that it must not get is recorded as
+    /// `Unwanted`, so that the others are known to be wanted.
+    pub judged: bool,
+    /// Whether its members pop messages instead of pulling them: they have no positions, and
+    /// acknowledge each message by itself.
+    pub pop: bool,
 }
 
 impl Default for GroupContract {
@@ -82,6 +88,8 @@ impl Default for GroupContract {
             max_reconsume: -1,
             idempotent: false,
             filtered: false,
+            judged: false,
+            pop: false,
         }
     }
 }
@@ -105,6 +113,41 @@ impl GroupContract {
     }
 }
 
+/// A topic that exists from the beginning on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct TopicContract {
+    /// The topic's name.
+    pub topic: String,
+    /// How many queues it has on each broker group, numbered from 0.
+    pub queues: u32,
+    /// The broker groups that hold it.
+    pub brokers: Vec<String>,
+}
+
+/// When brokers ask producers what became of their transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct TransactionContract {
+    /// How old a half message is at its first check at least, in milliseconds
+    /// (`transactionTimeOut`).
+    pub timeout_ms: u64,
+    /// The time between two rounds of checks, in milliseconds (`transactionCheckInterval`).
+    pub interval_ms: u64,
+    /// After how many checks a half message is discarded (`transactionCheckMax`).
+    pub max_checks: u32,
+}
+
+impl Default for TransactionContract {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 6000,
+            interval_ms: 30_000,
+            max_checks: 15,
+        }
+    }
+}
+
 /// What the run was configured to promise, and what its scenario expects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -113,6 +156,20 @@ pub struct Contract {
     pub flush: Flush,
     /// The consumer groups.
     pub groups: Vec<GroupContract>,
+    /// The topics, as far as they are known. Of others it is not judged who has their queues.
+    pub topics: Vec<TopicContract>,
+    /// The checks of transactions.
+    pub transactions: TransactionContract,
+    /// The wall-clock time at the start of the run, in milliseconds since 1970.
+    pub epoch_ms: i64,
+    /// The precision of messages for an arbitrary time, in milliseconds (`timerPrecisionMs`).
+    pub timer_precision_ms: u64,
+    /// How late a delayed or timed message may be stored in its topic while nothing is wrong, in
+    /// milliseconds, on top of the precision.
+    pub late_ms: u64,
+    /// How long after its arrival a message may reach a member whose pull waits for it while
+    /// nothing is wrong, in milliseconds; 0 if that is not to be judged.
+    pub wake_ms: u64,
     /// The delays of the delay levels, level 1 first, in milliseconds.
     pub delay_levels_ms: Vec<u64>,
     /// The most attempts that one send call makes: one more than its retries.
@@ -136,6 +193,12 @@ impl Default for Contract {
         Self {
             flush: Flush::Async(FlushWindow::default()),
             groups: Vec::new(),
+            topics: Vec::new(),
+            transactions: TransactionContract::default(),
+            epoch_ms: 0,
+            timer_precision_ms: 1000,
+            late_ms: 2000,
+            wake_ms: 1000,
             delay_levels_ms: DELAY_LEVELS_MS.to_vec(),
             send_attempts: 3,
             offset_persist_ms: 5000,

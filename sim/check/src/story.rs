@@ -116,6 +116,7 @@ impl Story {
                 value,
                 topic,
                 order,
+                kind: SendKind::Normal,
                 delay_level,
                 bytes: 100,
             },

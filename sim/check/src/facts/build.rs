@@ -103,7 +103,23 @@ impl<'a> Builder<'a> {
             | Event::Committed { .. } => self.member(at, record),
             Event::Delivered { .. } => self.delivered(at, record),
             Event::Finished { delivery, outcome } => self.finished(delivery.0, at, record, outcome),
-            Event::Effect { .. } => {}
+            // Read by the invariants that are about them.
+            Event::Effect { .. }
+            | Event::Timed { .. }
+            | Event::RecallInvoked { .. }
+            | Event::RecallEnded { .. }
+            | Event::Named { .. }
+            | Event::Unwanted { .. }
+            | Event::LocalTransaction { .. }
+            | Event::TransactionChecked { .. }
+            | Event::Replied { .. }
+            | Event::Queried { .. }
+            | Event::Popped { .. }
+            | Event::Hidden { .. }
+            | Event::AckInvoked { .. }
+            | Event::AckEnded { .. }
+            | Event::HalfEnded { .. }
+            | Event::ClockSet { .. } => {}
             Event::FaultBegan { .. }
             | Event::FaultEnded { .. }
             | Event::NodeDown { .. }
@@ -125,6 +141,7 @@ impl<'a> Builder<'a> {
             value,
             topic,
             order,
+            kind,
             delay_level,
             ..
         } = record.event
@@ -168,6 +185,7 @@ impl<'a> Builder<'a> {
             end_record: NONE,
             next: NONE,
             end: End::Unknown,
+            kind,
             delay_level,
             durable: false,
             attempts: 0,

@@ -1,6 +1,9 @@
 //! Events in words, for evidence.
 
-use crate::history::{Event, Outcome, Phase, QueueRef, Record, SimTime};
+use crate::history::{
+    CallOutcome, Event, Outcome, Phase, QueryBy, QueueRef, Record, SendKind, SimTime,
+    TransactionState,
+};
 use crate::report::Evidence;
 
 use super::{Facts, NONE};
@@ -68,6 +71,7 @@ impl Facts<'_> {
                 value,
                 topic,
                 order,
+                kind,
                 delay_level,
                 ..
             } => {
@@ -78,8 +82,13 @@ impl Facts<'_> {
                     0 => String::new(),
                     level => format!(", delay level {level}"),
                 };
+                let kind = match kind {
+                    SendKind::Normal | SendKind::Timed => "",
+                    SendKind::Transaction => ", as the half of a transaction",
+                    SendKind::Request => ", as a request",
+                };
                 format!(
-                    "sends message {} to {}{order}{delay}",
+                    "sends message {} to {}{kind}{order}{delay}",
                     value.0,
                     names.topic_name(topic)
                 )
@@ -186,6 +195,94 @@ impl Facts<'_> {
                 true => format!("applies the effect of message {}: {amount}", value.0),
                 false => format!("knows message {} already", value.0),
             },
+            _ => self.feature_words(event),
+        }
+    }
+
+    /// What clients do besides sending and consuming.
+    fn feature_words(&self, event: Event) -> String {
+        let names = self.names();
+        let message = |op| format!("message {}", self.value_of_op(op));
+        let popped = |delivery| format!("message {}", self.value_of_delivery(delivery));
+        match event {
+            Event::Timed { op, due_ms } => {
+                format!("{} is to be delivered at {due_ms} ms", message(op.0))
+            }
+            Event::RecallInvoked { op } => format!("recalls {}", message(op.0)),
+            Event::RecallEnded { op, outcome } => {
+                format!("recall of {}: {}", message(op.0), call_words(outcome))
+            }
+            Event::Named { op, id } => format!("{} has the unique id {id:016x}", message(op.0)),
+            Event::Unwanted { group, value } => {
+                let group = names.group_name(group);
+                format!(
+                    "the filter of {group} must not let message {} through",
+                    value.0
+                )
+            }
+            Event::LocalTransaction { value, state, .. } => {
+                let state = state_words(state);
+                format!("the local transaction of message {} ends: {state}", value.0)
+            }
+            Event::TransactionChecked {
+                value,
+                round,
+                state,
+            } => {
+                let state = state_words(state);
+                format!(
+                    "is asked about message {} (check {round}) and says: {state}",
+                    value.0
+                )
+            }
+            Event::Replied { op, value } => {
+                format!(
+                    "gets a reply to {}, which is about message {}",
+                    message(op.0),
+                    value.0
+                )
+            }
+            Event::Queried {
+                by,
+                value,
+                found,
+                strangers,
+            } => {
+                let by = match by {
+                    QueryBy::Key => "key",
+                    QueryBy::UniqueKey => "unique id",
+                    QueryBy::OffsetId => "offset id",
+                };
+                let found = if found {
+                    "finds it"
+                } else {
+                    "does not find it"
+                };
+                let others = match strangers {
+                    0 => String::new(),
+                    n => format!(", and {n} that it did not ask for"),
+                };
+                format!("looks for message {} by its {by}: {found}{others}", value.0)
+            }
+            Event::Popped {
+                delivery,
+                visible_at_ms,
+            } => format!("{} is hidden until {visible_at_ms} ms", popped(delivery.0)),
+            Event::Hidden {
+                delivery,
+                handle,
+                visible_at_ms,
+            } => format!(
+                "{} stays hidden until {visible_at_ms} ms, handle {handle}",
+                popped(delivery.0)
+            ),
+            Event::AckInvoked { delivery, handle } => {
+                format!("acknowledges {} with handle {handle}", popped(delivery.0))
+            }
+            Event::AckEnded { delivery, outcome } => {
+                let outcome = call_words(outcome);
+                format!("acknowledgement of {}: {outcome}", popped(delivery.0))
+            }
             _ => self.broker_words(event),
         }
     }
@@ -208,6 +305,9 @@ impl Facts<'_> {
                     times => format!(", reconsume times {times}"),
                 };
                 format!("appends {value} to {queue} offset {offset}, physical {physical}{again}")
+            }
+            Event::HalfEnded { queue, offset } => {
+                format!("is done with {} offset {offset}", queue_name(queue))
             }
             Event::OffsetSet {
                 group,
@@ -244,6 +344,10 @@ impl Facts<'_> {
             Event::FaultEnded { fault } => format!("fault {fault} is over"),
             Event::NodeDown { how } => format!("goes down: {how:?}"),
             Event::NodeUp => "is up".to_owned(),
+            Event::ClockSet { ahead_us } => {
+                let ahead = ahead_us as f64 / 1e6;
+                format!("its wall clock is {ahead:+.3}s ahead of true time from now on")
+            }
             Event::Phase(Phase::Done { drained: true }) => {
                 "the run is over, all drained".to_owned()
             }
@@ -274,5 +378,21 @@ impl Facts<'_> {
         self.values
             .get(message as usize)
             .map_or("?".to_owned(), |value| value.0.to_string())
+    }
+}
+
+fn call_words(outcome: CallOutcome) -> &'static str {
+    match outcome {
+        CallOutcome::Ok => "done",
+        CallOutcome::Refused => "refused",
+        CallOutcome::Unknown => "no answer",
+    }
+}
+
+fn state_words(state: TransactionState) -> &'static str {
+    match state {
+        TransactionState::Commit => "commit",
+        TransactionState::Rollback => "roll back",
+        TransactionState::Unknown => "unknown",
     }
 }

@@ -2,7 +2,7 @@
 //! go?
 
 use crate::contract::{Flush, FlushWindow};
-use crate::history::{FaultKind, How, SimTime};
+use crate::history::{FaultKind, How, SendKind, SimTime};
 
 use super::{Append, End, Facts, Op, TopicKind, log::takes_unflushed};
 
@@ -67,8 +67,11 @@ impl Facts<'_> {
         let durable = self
             .ops_of(message)
             .any(|op| op.end == End::Ok && op.durable);
-        let waits =
-            |a: &&Append| self.topic_kind(a.queue) == TopicKind::Schedule && a.reconsume == 0;
+        let waits = |a: &&Append| match self.topic_kind(a.queue) {
+            TopicKind::Schedule | TopicKind::Timer => a.reconsume == 0,
+            TopicKind::Half => true,
+            _ => false,
+        };
         let own = |a: &&Append| self.topic_of(a.queue) == Some(op.topic);
         let mut copies = self.log.of(message).filter(own);
         if copies.clone().any(|append| !append.is_lost()) {
@@ -76,7 +79,11 @@ impl Facts<'_> {
         }
         let mut waiting = self.log.of(message).filter(waits);
         if waiting.clone().any(|append| !append.is_lost()) {
-            // A delayed message's last copy is stored without waiting for a flush in every mode.
+            // The copy that is stored when a message need not wait any longer is not waited for in
+            // any mode. A half message whose last copy is gone is checked again.
+            if op.kind == SendKind::Transaction {
+                return Fate::Stored;
+            }
             return match copies.next_back() {
                 None => Fate::Stored,
                 Some(last) if self.in_window(last, &FlushWindow::default()) => Fate::LostLegally,

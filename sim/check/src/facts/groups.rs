@@ -14,20 +14,46 @@ pub(crate) enum TopicKind {
     Dlq(Option<GroupId>),
     /// Where delayed messages wait.
     Schedule,
+    /// Where messages for an arbitrary time wait.
+    Timer,
+    /// Where half messages wait for the end of their transactions.
+    Half,
+    /// Where half messages go of which nobody could say what became of them.
+    Discarded,
 }
 
 impl TopicKind {
     pub(crate) fn of(name: &str, names: &Names) -> Self {
-        if let Some(group) = name.strip_prefix("%RETRY%") {
-            Self::Retry(names.find_group(group))
-        } else if let Some(group) = name.strip_prefix("%DLQ%") {
-            Self::Dlq(names.find_group(group))
-        } else if name == "SCHEDULE_TOPIC_XXXX" {
-            Self::Schedule
-        } else {
-            Self::Normal
+        if let Some(rest) = name.strip_prefix("%RETRY%") {
+            return Self::Retry(
+                names
+                    .find_group(rest)
+                    .or_else(|| popping_group(rest, names)),
+            );
+        }
+        if let Some(group) = name.strip_prefix("%DLQ%") {
+            return Self::Dlq(names.find_group(group));
+        }
+        match name {
+            "SCHEDULE_TOPIC_XXXX" => Self::Schedule,
+            "rmq_sys_wheel_timer" => Self::Timer,
+            "RMQ_SYS_TRANS_HALF_TOPIC" => Self::Half,
+            "TRANS_CHECK_MAX_TIME_TOPIC" => Self::Discarded,
+            _ => Self::Normal,
         }
     }
+}
+
+/// The group of a retry topic of pop consumption, which is named after the group and the topic
+/// (`KeyBuilder.buildPopRetryTopic`): joined by `_`, or by `+` in its second version.
+fn popping_group(rest: &str, names: &Names) -> Option<GroupId> {
+    let splits = rest.match_indices(['_', '+']);
+    splits
+        .filter(|(at, _)| {
+            rest.get(at + 1..)
+                .is_some_and(|topic| names.find_topic(topic).is_some())
+        })
+        .find_map(|(at, _)| names.find_group(rest.get(..at)?))
 }
 
 /// A consumer group.
@@ -36,6 +62,9 @@ pub(crate) struct Group {
     pub(crate) listener: Listener,
     pub(crate) broadcasting: bool,
     pub(crate) filtered: bool,
+    /// Whether it is known of every message if the filter must let it through.
+    pub(crate) judged: bool,
+    pub(crate) pop: bool,
     pub(crate) idempotent: bool,
     /// After how many reconsumptions a message is given up; `None` for never.
     pub(crate) max_reconsume: Option<u32>,
@@ -49,6 +78,8 @@ impl Group {
             listener: Listener::Concurrent,
             broadcasting: false,
             filtered: false,
+            judged: false,
+            pop: false,
             idempotent: false,
             max_reconsume: Some(16),
             topics: Vec::new(),
@@ -77,6 +108,8 @@ impl Group {
             listener: contract.listener,
             broadcasting: contract.broadcasting,
             filtered: contract.filtered,
+            judged: contract.judged,
+            pop: contract.pop,
             idempotent: contract.idempotent,
             max_reconsume,
             topics: contract
@@ -85,6 +118,11 @@ impl Group {
                 .filter_map(|topic| names.find_topic(topic))
                 .collect(),
         }
+    }
+
+    /// Whether a filter may have left out any message, as far as is known.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.filtered && !self.judged
     }
 
     pub(crate) fn is_orderly(&self) -> bool {

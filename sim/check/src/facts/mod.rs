@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::contract::Contract;
 use crate::history::{
     DeliveryId, Event, FaultKind, GroupId, History, How, Names, NodeId, Order, Outcome, Phase,
-    QueueRef, Record, SimTime, TopicId, Value,
+    QueueRef, Record, SendKind, SimTime, TopicId, Value,
 };
 
 pub(crate) use csr::Csr;
@@ -65,9 +65,18 @@ pub(crate) struct Op {
     /// The next call for the same message.
     pub(crate) next: u32,
     pub(crate) end: End,
+    pub(crate) kind: SendKind,
     pub(crate) delay_level: u8,
     pub(crate) durable: bool,
     pub(crate) attempts: u8,
+}
+
+impl Op {
+    /// Whether the message first waits somewhere else: for its time, or for the end of its
+    /// transaction. Its send result names that place, not the one in its topic.
+    pub(crate) fn waits(&self) -> bool {
+        self.delay_level > 0 || matches!(self.kind, SendKind::Timed | SendKind::Transaction)
+    }
 }
 
 /// One message of the workload: the numbers of its calls are chained from the first.

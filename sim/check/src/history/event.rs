@@ -67,6 +67,66 @@ pub enum Outcome {
     Lost,
 }
 
+/// What kind of message a send is for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum SendKind {
+    /// A plain message, possibly with a delay level.
+    #[default]
+    Normal,
+    /// A message for an arbitrary time; [`Event::Timed`] says which.
+    Timed,
+    /// The half of a transaction: invisible until it is committed.
+    Transaction,
+    /// A request that waits for a reply.
+    Request,
+}
+
+impl SendKind {
+    /// Whether this is a plain message.
+    pub fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
+/// What a local transaction, or a check of it, says (`LocalTransactionState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransactionState {
+    /// `COMMIT_MESSAGE`.
+    Commit,
+    /// `ROLLBACK_MESSAGE`.
+    Rollback,
+    /// `UNKNOW`: the broker is to ask later.
+    Unknown,
+}
+
+/// How a call ended that asks a broker to do something with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallOutcome {
+    /// The broker says that it did.
+    Ok,
+    /// The broker says that it did not.
+    Refused,
+    /// Nobody said: the broker may have done it or not.
+    Unknown,
+}
+
+/// What a message was looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueryBy {
+    /// One of its keys.
+    Key,
+    /// The unique id that the producer gave it.
+    UniqueKey,
+    /// The id that names its broker and physical offset.
+    OffsetId,
+}
+
 /// How a node went down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +196,8 @@ pub enum Event {
         topic: TopicId,
         /// Its place in an order, if it has one.
         order: Option<Order>,
+        /// What kind of message it is.
+        kind: SendKind,
         /// The delay level asked for; 0 for none.
         delay_level: u8,
         /// The length of the body.
@@ -147,7 +209,9 @@ pub enum Event {
         op: OpId,
         /// The queue of the send result.
         queue: QueueRef,
-        /// The queue offset of the send result. A delayed message's is that of the schedule topic.
+        /// The queue offset of the send result. That of a delayed message is its offset in the
+        /// schedule topic, that of a timed one in the timer topic, that of a half message in the
+        /// half topic.
         offset: i64,
         /// `true` for `SEND_OK`, `false` for `FLUSH_DISK_TIMEOUT`, `FLUSH_SLAVE_TIMEOUT` and
         /// `SLAVE_NOT_AVAILABLE`: stored, durability unknown.
@@ -172,6 +236,76 @@ pub enum Event {
         reason: TextId,
         /// How many attempts the call made; 0 if the client does not say.
         attempts: u8,
+    },
+    /// Right after [`SendInvoked`](Self::SendInvoked): when a message for an arbitrary time is due.
+    Timed {
+        /// The call.
+        op: OpId,
+        /// The wall-clock time asked for, in milliseconds since 1970.
+        due_ms: i64,
+    },
+    /// A producer asked to take a timed message back before it is due.
+    RecallInvoked {
+        /// The call that sent the message.
+        op: OpId,
+    },
+    /// The recall ended.
+    RecallEnded {
+        /// The call that sent the message.
+        op: OpId,
+        /// How.
+        outcome: CallOutcome,
+    },
+    /// After [`SendOk`](Self::SendOk): the unique id of the send result.
+    Named {
+        /// The call.
+        op: OpId,
+        /// A 64-bit hash of the id, the same for the same id.
+        id: u64,
+    },
+    /// Right after [`SendInvoked`](Self::SendInvoked): the subscription of a group that filters must
+    /// not let this message through. Who writes this judges by an interpretation of their own.
+    Unwanted {
+        /// The group.
+        group: GroupId,
+        /// The message.
+        value: Value,
+    },
+    /// A local transaction ended: the producer tells the broker this about the half message.
+    LocalTransaction {
+        /// The call that sent the half message.
+        op: OpId,
+        /// The message.
+        value: Value,
+        /// What became of it.
+        state: TransactionState,
+    },
+    /// A broker asked a producer what became of a transaction, and the producer answered.
+    TransactionChecked {
+        /// The message.
+        value: Value,
+        /// Which check of this message it was, from 1; 0 if the broker did not say.
+        round: u16,
+        /// The answer.
+        state: TransactionState,
+    },
+    /// The reply to a request arrived at the one who asked.
+    Replied {
+        /// The call that sent the request.
+        op: OpId,
+        /// The number found in the reply, which should be that of the request.
+        value: Value,
+    },
+    /// An acknowledged message that should still be there was looked up.
+    Queried {
+        /// By what.
+        by: QueryBy,
+        /// The message.
+        value: Value,
+        /// Whether it was found, with its own body.
+        found: bool,
+        /// How many messages were found besides that do not have what was asked for.
+        strangers: u16,
     },
     /// A member of a group started to consume a topic.
     Subscribed {
@@ -237,6 +371,37 @@ pub enum Event {
         /// The message's reconsume times.
         reconsume: u32,
     },
+    /// Right after [`Delivered`](Self::Delivered): the message was popped, and is hidden from the
+    /// group for a while. It came with handle 0.
+    Popped {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Until when, by the broker's clock, in milliseconds since 1970.
+        visible_at_ms: i64,
+    },
+    /// A member changed the time for which a popped message is hidden, and got a new handle.
+    Hidden {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The number of the new handle: 1 after the first change.
+        handle: u16,
+        /// Until when, by the broker's clock, in milliseconds since 1970.
+        visible_at_ms: i64,
+    },
+    /// A member acknowledges a popped message.
+    AckInvoked {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The number of the handle that it uses.
+        handle: u16,
+    },
+    /// The acknowledgement ended. It is what a commit is to other consumers.
+    AckEnded {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// How.
+        outcome: CallOutcome,
+    },
     /// A listener call ended.
     Finished {
         /// The call.
@@ -276,6 +441,13 @@ pub enum Event {
         physical: i64,
         /// The number in its body, if it is a message of the workload.
         value: Option<Value>,
+    },
+    /// A broker noted that it is done with a half message: committed, rolled back or discarded.
+    HalfEnded {
+        /// The queue of the half topic.
+        queue: QueueRef,
+        /// The half message's offset there.
+        offset: i64,
     },
     /// A commit changed the broker's offset table.
     OffsetSet {
@@ -332,6 +504,11 @@ pub enum Event {
     },
     /// The node is up (again).
     NodeUp,
+    /// The node's wall clock was set. It is right until then.
+    ClockSet {
+        /// By how much it is ahead of true time from now on, in microseconds.
+        ahead_us: i64,
+    },
     /// A phase of the run began.
     Phase(Phase),
 }

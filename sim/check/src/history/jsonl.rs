@@ -11,7 +11,7 @@ use super::line::{LineEvent, Text, read_event, write_event};
 use super::recorder::{History, Meta, Recorder};
 
 /// The version of the format; a reader refuses others.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A history could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +155,7 @@ mod tests {
                     value,
                     topic,
                     order,
+                    kind: SendKind::Transaction,
                     delay_level: 3,
                     bytes: 128,
                 },
@@ -167,6 +168,49 @@ mod tests {
                     offset: 5,
                     durable: true,
                     attempts: 1,
+                },
+            ),
+            (
+                producer,
+                Event::Timed {
+                    op,
+                    due_ms: 1_762_790_400_000,
+                },
+            ),
+            (producer, Event::RecallInvoked { op }),
+            (
+                producer,
+                Event::RecallEnded {
+                    op,
+                    outcome: CallOutcome::Refused,
+                },
+            ),
+            (producer, Event::Named { op, id: u64::MAX }),
+            (producer, Event::Unwanted { group, value }),
+            (
+                producer,
+                Event::LocalTransaction {
+                    op,
+                    value,
+                    state: TransactionState::Unknown,
+                },
+            ),
+            (
+                producer,
+                Event::TransactionChecked {
+                    value,
+                    round: 2,
+                    state: TransactionState::Commit,
+                },
+            ),
+            (producer, Event::Replied { op, value }),
+            (
+                operator,
+                Event::Queried {
+                    by: QueryBy::UniqueKey,
+                    value,
+                    found: true,
+                    strangers: 1,
                 },
             ),
             (
@@ -235,6 +279,35 @@ mod tests {
             ),
             (
                 member,
+                Event::Popped {
+                    delivery,
+                    visible_at_ms: 1_762_790_460_000,
+                },
+            ),
+            (
+                member,
+                Event::Hidden {
+                    delivery,
+                    handle: 1,
+                    visible_at_ms: 1_762_790_470_000,
+                },
+            ),
+            (
+                member,
+                Event::AckInvoked {
+                    delivery,
+                    handle: 1,
+                },
+            ),
+            (
+                member,
+                Event::AckEnded {
+                    delivery,
+                    outcome: CallOutcome::Ok,
+                },
+            ),
+            (
+                member,
                 Event::Finished {
                     delivery,
                     outcome: Outcome::Consumed,
@@ -266,6 +339,13 @@ mod tests {
                     offset: 5,
                     physical: 900,
                     value: Some(value),
+                },
+            ),
+            (broker, Event::HalfEnded { queue, offset: 4 }),
+            (
+                broker,
+                Event::ClockSet {
+                    ahead_us: -5_000_000,
                 },
             ),
             (

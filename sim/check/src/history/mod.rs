@@ -8,7 +8,8 @@
 //! Invariants:
 //! - a [`History`] is sorted by (time, node, order of recording);
 //! - every send operation ends at most once, as ok, failed (certainly not stored) or unknown;
-//! - every delivery finishes at most once.
+//! - every delivery finishes at most once, and a member has at most one acknowledgement of it under
+//!   way.
 
 mod event;
 mod jsonl;
@@ -16,7 +17,10 @@ mod line;
 mod names;
 mod recorder;
 
-pub use event::{Event, FaultKind, How, Order, Outcome, Phase, SimTime, Value};
+pub use event::{
+    CallOutcome, Event, FaultKind, How, Order, Outcome, Phase, QueryBy, SendKind, SimTime,
+    TransactionState, Value,
+};
 pub use jsonl::ReadError;
 pub use names::{
     BrokerId, DeliveryId, GroupId, Names, NodeId, NodesId, OpId, Queue, QueueRef, TextId, TopicId,

@@ -28,7 +28,9 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
     for (message, _) in (0u32..).zip(&facts.messages) {
         for list in facts.by_audience(message) {
             let Some(first) = facts.each(list).next() else { continue };
-            if facts.group(first.group).broadcasting {
+            let group = facts.group(first.group);
+            // Popped messages come again without end: the client would have to send them there.
+            if group.broadcasting || group.pop {
                 continue;
             }
             let case = Case { facts, message, list, group: first.group };

@@ -1,7 +1,7 @@
 //! INV-LOGDUP: a message is stored no more often than it was sent.
 
-use crate::facts::{Facts, TopicKind};
-use crate::history::{How, QueueRef, SimTime};
+use crate::facts::{Facts, Op, TopicKind};
+use crate::history::{How, QueueRef, SendKind, SimTime};
 
 use super::{Findings, Invariant};
 
@@ -13,21 +13,23 @@ have been stored after all. But one attempt stores at most one copy.
 
 Judged by: the copies of a value in its own topic (appends where brokers can be watched, else the
 different places that send results and deliveries name), against the sum of the attempts of all
-sends of it. Copies in retry topics are the business of INV-RETRY.
+sends of it. Copies in retry topics are the business of INV-RETRY, copies of half messages that
+of INV-TXATOM.
 
-Promised by Apache RocketMQ: under every fault, for messages without a delay level.
+Promised by Apache RocketMQ: under every fault, for messages that do not wait for a time.
 
-Legal, and counted: several copies after a retried or repeated send. A delayed message may be
-stored once more for every crash of its broker, because the schedule's progress is persisted
-every 10 s only.",
+Legal, and counted: several copies after a retried or repeated send. A delayed or timed message
+may be stored once more for every crash of its broker, because the schedule's progress is
+persisted every 10 s only, and the timer's every second.",
     check,
 };
 
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
     let mut places: Vec<(QueueRef, i64, SimTime, u32)> = Vec::new();
     for (message, _) in (0u32..).zip(&facts.messages) {
+        let half = |op: &Op| op.kind == SendKind::Transaction;
         copies(facts, message, &mut places);
-        if places.is_empty() {
+        if places.is_empty() || facts.ops_of(message).any(half) {
             continue;
         }
         findings.exercise();
@@ -35,7 +37,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             continue;
         }
         let attempts: u64 = facts.ops_of(message).map(|op| facts.attempts(op)).sum();
-        let delayed = facts.ops_of(message).any(|op| op.delay_level > 0);
+        let delayed = facts.ops_of(message).any(Op::waits);
         let replays = if delayed { crashes(facts, &places) } else { 0 };
         let copies = places.len() as u64;
         let evidence = || {
@@ -69,7 +71,7 @@ fn copies(facts: &Facts<'_>, message: u32, places: &mut Vec<(QueueRef, i64, SimT
     let deliveries = facts.each(facts.deliveries_of.of(message));
     let deliveries = deliveries.filter(|d| kind(d.queue) && own(d.queue));
     places.extend(deliveries.map(|d| (d.queue, d.offset, d.at, d.record)));
-    let ok = facts.ops_of(message).filter(|op| op.offset >= 0 && op.delay_level == 0);
+    let ok = facts.ops_of(message).filter(|op| op.offset >= 0 && !op.waits());
     places.extend(ok.map(|op| (op.queue, op.offset, op.ended, op.end_record)));
     places.sort_unstable();
     places.dedup_by_key(|place| (place.0, place.1));

@@ -14,7 +14,8 @@ A queue offset is given out once. Whoever looks at it, the producer in its send 
 broker in its log, any consumer in a delivery, must see the same message there.
 
 Judged by: all (queue, offset, value) triples from send results, appends and deliveries. Send
-results of delayed messages are left out: they carry the offset in the schedule topic.
+results of delayed, timed and half messages are left out: they carry the offset in the topic
+where these wait.
 
 Promised by Apache RocketMQ: under process crashes, network faults and client crashes, and with
 SYNC_FLUSH for whatever was acknowledged also under power loss.
@@ -77,7 +78,7 @@ fn sights<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = Sight> + 'a {
     };
     let appends = facts.log.appends.iter();
     let appends = appends.map(move |a| sight(a.queue, a.offset, a.value, a.record, a.at));
-    let ops = facts.ops.iter().filter(|op| op.end == End::Ok && op.delay_level == 0);
+    let ops = facts.ops.iter().filter(|op| op.end == End::Ok && !op.waits());
     let ops = ops.map(move |op| sight(op.queue, op.offset, op.value, op.end_record, op.ended));
     let deliveries = facts.deliveries.iter();
     let deliveries = deliveries.map(move |d| sight(d.queue, d.offset, d.value, d.record, d.at));

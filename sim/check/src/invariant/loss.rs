@@ -12,8 +12,9 @@ invariant is broken when the log never had it, or when a recovery cut it off alt
 safe.
 
 Judged by: every value with a SEND_OK. Seen from inside the brokers: it was appended to its topic
-(or, delayed, to the schedule topic), and not every copy lies behind the point where a recovery
-ended the log. Seen from outside only: after a complete drain somebody was handed it.
+(or to the one where it waits for its time or the end of its transaction), and not every copy
+lies behind the point where a recovery ended the log. Seen from outside only: after a complete
+drain somebody was handed it.
 
 Promised by Apache RocketMQ: with SYNC_FLUSH under process crashes, power loss, network faults
 and client crashes; with ASYNC_FLUSH under all of these but power loss.

@@ -35,7 +35,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
     let mut steps: Vec<&Op> = facts
         .ops
         .iter()
-        .filter(|op| op.order.is_some() && op.delay_level == 0)
+        .filter(|op| op.order.is_some() && !op.waits())
         .filter(|op| facts.sent_once(op.value).is_some() && !facts.fate(op.value).is_gone())
         .collect();
     let line = |op: &&Op| (op.topic, op.order.map(|order| order.id), op.queue, op.node);

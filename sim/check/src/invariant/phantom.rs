@@ -69,7 +69,8 @@ fn wrong(facts: &Facts<'_>, delivery: &Delivery) -> Option<&'static str> {
         }
         // Nobody subscribes to these by accident.
         TopicKind::Dlq(_) => true,
-        TopicKind::Schedule => false,
+        // Nobody may read where messages wait.
+        TopicKind::Schedule | TopicKind::Timer | TopicKind::Half | TopicKind::Discarded => false,
     };
     if !right_topic {
         return Some("which was sent to another topic");

@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         for list in facts.by_audience(message) {
             let Some(first) = facts.each(list).next() else { continue };
             let group = facts.group(first.group);
-            if group.broadcasting || group.is_orderly() {
+            if group.broadcasting || group.is_orderly() || group.pop {
                 continue;
             }
             let all_plain = facts

@@ -1,7 +1,7 @@
 //! INV-STEADYDUP: no duplicates while nothing happens that explains them.
 
 use crate::facts::{Delivery, Facts, Op};
-use crate::history::{How, Outcome};
+use crate::history::{How, Outcome, SendKind};
 
 use super::{Findings, Invariant};
 
@@ -19,7 +19,9 @@ heartbeat of one and the next rebalancing of the other.
 
 Promised by Apache RocketMQ: in the absence of every fault.
 
-Legal: all other duplicates. They are counted in the statistics.",
+Legal: all other duplicates. They are counted in the statistics. A transaction that was committed
+twice is the business of INV-TXATOM, a popped message that comes again that of INV-INVIS and
+INV-HANDLE.",
     check,
 };
 
@@ -28,6 +30,9 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         for list in facts.by_audience(message) {
             let mut deliveries = facts.each(list);
             let Some(mut before) = deliveries.next() else { continue };
+            if facts.group(before.group).pop {
+                continue;
+            }
             if facts.trouble.calm(before.group, before.at, before.at) {
                 findings.exercise();
             }
@@ -59,10 +64,14 @@ fn is_unexplained(facts: &Facts<'_>, message: u32, a: &Delivery, b: &Delivery) -
     facts.sent_once(message).is_some_and(|op| !is_replayed(facts, op, b))
 }
 
-/// Whether a crash may have made a broker deliver a delayed message twice.
+/// Whether a broker may have stored a message twice by itself: a half message for every end of its
+/// transaction that it was told, one that waits for its time after a crash.
 fn is_replayed(facts: &Facts<'_>, op: &Op, b: &Delivery) -> bool {
+    if op.kind == SendKind::Transaction {
+        return true;
+    }
     let crashes = [How::Kill, How::PowerLoss];
-    op.delay_level > 0 && facts.broker_down(b.queue, &crashes, op.invoked, b.at)
+    op.waits() && facts.broker_down(b.queue, &crashes, op.invoked, b.at)
 }
 
 fn report(facts: &Facts<'_>, findings: &mut Findings, message: u32, a: &Delivery, b: &Delivery) {

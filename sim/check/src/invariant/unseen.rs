@@ -106,7 +106,7 @@ impl Audiences {
         for (id, audience) in (0u32..).zip(&facts.audiences) {
             let group = facts.group(audience.group);
             // A broadcasting group as a whole is no audience, its members are.
-            if group.filtered || group.broadcasting != audience.member.is_some() {
+            if group.is_opaque() || group.broadcasting != audience.member.is_some() {
                 continue;
             }
             for topic in &group.topics {
@@ -144,9 +144,9 @@ impl Audiences {
             let online = self.online.get(&member).copied().unwrap_or(SimTime(u64::MAX));
             return online <= op.invoked;
         }
-        // A delayed message's offset is that of another topic.
+        // The offset of a message that waits is that of another topic.
         let start = self.starts.get(&(group, op.queue)).copied().unwrap_or(0);
-        op.delay_level > 0 || op.offset >= start
+        op.waits() || op.offset >= start
     }
 }
 

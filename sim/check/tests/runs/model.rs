@@ -279,6 +279,7 @@ impl World {
             value: Value(value),
             topic,
             order,
+            kind: SendKind::Normal,
             delay_level: 0,
             bytes: 64,
         };

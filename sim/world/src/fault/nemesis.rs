@@ -23,6 +23,8 @@ pub enum Incident {
     Down(NodeId, How),
     /// A machine is ready for its process to be started again.
     Up(NodeId),
+    /// A wall clock was set: it is this many milliseconds ahead of true time from now on.
+    ClockSet(NodeId, i64),
 }
 
 /// The kind under which the history knows a fault.
@@ -185,7 +187,8 @@ impl Nemesis {
             }
             Action::ClockJump { nodes, by_ms } => {
                 for node in self.find(nodes) {
-                    self.universe.jump_clock(node, *by_ms);
+                    let ahead_ms = self.universe.jump_clock(node, *by_ms);
+                    report(Incident::ClockSet(node, ahead_ms));
                 }
             }
             Action::SlowDisk { nodes, adds, .. } => {

@@ -1,6 +1,9 @@
-use hotfire_check::contract::{Contract, Flush, FlushWindow, GroupContract, Listener};
+use hotfire_check::contract::{
+    Contract, Flush, FlushWindow, GroupContract, Listener, TopicContract,
+};
 
-use crate::scenario::{self, Action, Consumers, Scenario};
+use super::stage::EPOCH_MS;
+use crate::scenario::{self, Action, Consumers, Role, Scenario};
 
 /// What a scenario's configuration promises, as the check reads it.
 pub fn contract(scenario: &Scenario) -> Contract {
@@ -14,6 +17,7 @@ pub fn contract(scenario: &Scenario) -> Contract {
         .map(|group| group.retries.saturating_add(1))
         .max();
     let default = Contract::default();
+    let farthest = scenario.network.latency + scenario.network.jitter;
     Contract {
         flush: match cluster.flush {
             scenario::Flush::Sync => Flush::Sync,
@@ -28,6 +32,13 @@ pub fn contract(scenario: &Scenario) -> Contract {
             .iter()
             .map(|(name, spec)| group(name, spec))
             .collect(),
+        topics: topics(scenario),
+        epoch_ms: EPOCH_MS,
+        // On a narrow link messages queue for longer than anybody can tell from outside.
+        wake_ms: match scenario.network.bandwidth {
+            Some(_) => 0,
+            None => default.wake_ms + 4 * millis(farthest),
+        },
         delay_levels_ms: cluster
             .delay_levels
             .iter()
@@ -39,6 +50,19 @@ pub fn contract(scenario: &Scenario) -> Contract {
         counts: scenario.expect.counts.clone(),
         ..default
     }
+}
+
+/// The declared topics, which every broker has.
+fn topics(scenario: &Scenario) -> Vec<TopicContract> {
+    let nodes = scenario.nodes();
+    let brokers = nodes.iter().filter(|node| node.role == Role::Broker);
+    let brokers: Vec<String> = brokers.map(|node| node.name.clone()).collect();
+    let topics = scenario.topics.iter().map(|(name, topic)| TopicContract {
+        topic: name.clone(),
+        queues: topic.queues,
+        brokers: brokers.clone(),
+    });
+    topics.collect()
 }
 
 fn group(name: &str, spec: &Consumers) -> GroupContract {
@@ -55,6 +79,7 @@ fn group(name: &str, spec: &Consumers) -> GroupContract {
             .map_or(-1, |most| i32::try_from(most).unwrap_or(i32::MAX)),
         idempotent: spec.idempotent,
         filtered: spec.topics.values().any(|expression| expression != "*"),
+        ..GroupContract::default()
     }
 }
 

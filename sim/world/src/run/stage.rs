@@ -23,7 +23,7 @@ use crate::workload::producer::ProducerNode;
 
 /// Wall-clock time at the start of a run: 10 November 2025, 16:00 UTC, which is midnight of
 /// Double-11 in Hangzhou.
-const EPOCH_MS: i64 = 1_762_790_400_000;
+pub(super) const EPOCH_MS: i64 = 1_762_790_400_000;
 
 /// The port of name servers (`NettyServerConfig`).
 const NAMESRV_PORT: u16 = 9876;
@@ -182,6 +182,7 @@ impl Stage {
             }
             Incident::Down(place, how) => self.down(place, how),
             Incident::Up(place) => self.boot(place),
+            Incident::ClockSet(place, ahead_ms) => self.clock_set(place, ahead_ms),
         }
     }
 
@@ -204,6 +205,13 @@ impl Stage {
     fn down(&self, place: NodeId, how: How) {
         if let Some(player) = self.players.get(&place) {
             player.pen.write(|_| Event::NodeDown { how });
+        }
+    }
+
+    fn clock_set(&self, place: NodeId, ahead_ms: i64) {
+        if let Some(player) = self.players.get(&place) {
+            let ahead_us = ahead_ms.saturating_mul(1000);
+            player.pen.write(|_| Event::ClockSet { ahead_us });
         }
     }
 

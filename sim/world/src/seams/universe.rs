@@ -262,9 +262,11 @@ impl Universe {
         self.node(node).process().task_count()
     }
 
-    /// Moves a node's wall clock; durations are not affected.
-    pub fn jump_clock(&self, node: NodeId, by_ms: i64) {
-        self.node(node).skew_ms.fetch_add(by_ms, Ordering::Relaxed);
+    /// Moves a node's wall clock; durations are not affected. Returns by how much it is ahead of
+    /// true time now, in milliseconds.
+    pub fn jump_clock(&self, node: NodeId, by_ms: i64) -> i64 {
+        let before = self.node(node).skew_ms.fetch_add(by_ms, Ordering::Relaxed);
+        before.wrapping_add(by_ms)
     }
 
     /// Disturbs one direction between two nodes until [`Universe::relieve`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hotfire_check::history::{Event, OpId, Order, TopicId, Value};
+use hotfire_check::history::{Event, OpId, Order, SendKind, TopicId, Value};
 use hotfire_client::{ClientError, Producer, SelectByHash, SendError, SendResult, SendStatus};
 use hotfire_env::Env;
 use hotfire_protocol::Message;
@@ -292,6 +292,7 @@ impl Sender {
             value: Value(planned.content.value),
             topic: self.topic,
             order: planned.content.order.map(|(id, seq)| Order { id, seq }),
+            kind: SendKind::Normal,
             delay_level: self.node.spec.delay_level,
             bytes: planned.size.max(body::MIN_SIZE),
         });
