@@ -85,6 +85,7 @@ pub use hotfire_remoting::TlsOptions;
 pub use instance::{names, route};
 pub use producer::fault::FaultStrategy;
 pub use producer::publish::PublishInfo;
+pub use producer::request::{RequestError, reply_to};
 pub use producer::result::{SendResult, SendStatus};
 pub use producer::selector::{QueueSelector, SelectByHash};
 pub use producer::{Producer, ProducerBuilder};

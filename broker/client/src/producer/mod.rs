@@ -1,8 +1,10 @@
 //! Sending messages (`DefaultMQProducer`).
 
+mod callbacks;
 pub(crate) mod fault;
 pub(crate) mod prepare;
 pub(crate) mod publish;
+pub(crate) mod request;
 pub(crate) mod result;
 pub(crate) mod selector;
 pub(crate) mod send;
@@ -17,6 +19,8 @@ use hotfire_protocol::{Message, MessageQueue};
 use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult};
+use callbacks::Callbacks;
+use request::PendingRequests;
 use send::{SendConfig, Sender};
 
 /// Sends messages. Cheap to clone; all methods may be called in parallel.
@@ -54,6 +58,7 @@ pub struct Producer {
 
 struct Inner {
     sender: Sender,
+    requests: Arc<PendingRequests>,
 }
 
 /// Ends the tasks when the last handle goes.
@@ -271,14 +276,18 @@ impl ProducerBuilder {
     /// The group or the name servers are missing or malformed.
     pub async fn start(self) -> Result<Producer, ClientError> {
         check_group(&self.send.group).map_err(|error| ClientError::Invalid(error.to_string()))?;
-        let instance = Instance::new(&self.env, self.client, None, false)?;
+        let requests = Arc::new(PendingRequests::new(&self.env));
+        let callbacks = Arc::new(Callbacks {
+            requests: requests.clone(),
+        });
+        let instance = Instance::new(&self.env, self.client, Some(callbacks), false)?;
         instance.set_producer(&self.send.group);
         instance.start();
         let sender = Sender::new(instance, self.send);
         // Java's start() ends with a heartbeat to whatever brokers are known.
         sender.instance.heartbeat().await;
         Ok(Producer {
-            inner: Arc::new(Inner { sender }),
+            inner: Arc::new(Inner { sender, requests }),
         })
     }
 }

@@ -8,6 +8,7 @@ use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic::{check_topic, is_forbidden_topic, retry_group};
 use hotfire_protocol::{Message, MessageQueue, RemotingCommand, RequestCode, SerializeType};
 
+use super::request::REPLY_TYPE;
 use crate::ClientError;
 
 /// The level of compression (`compressLevel`).
@@ -86,6 +87,10 @@ impl Prepared {
         if message.properties.get(property::TRAN_MSG) == Some("true") {
             flags |= sys_flag::TRANSACTION_PREPARED;
         }
+        let code = match message.properties.get(property::MSG_TYPE) {
+            Some(REPLY_TYPE) => RequestCode::SEND_REPLY_MESSAGE_V2,
+            _ => RequestCode::SEND_MESSAGE_V2,
+        };
         let (mut reconsume_times, mut max_reconsume_times) = (None, None);
         if retry_group(&message.topic).is_some() {
             let mut take = |name| message.properties.remove(name).and_then(|v| v.parse().ok());
@@ -95,7 +100,7 @@ impl Prepared {
         Ok(Self {
             topic: message.topic,
             msg_id,
-            code: RequestCode::SEND_MESSAGE_V2,
+            code,
             sys_flag: flags,
             flag: message.flag,
             properties: property::encode(&message.properties),

@@ -1,0 +1,7 @@
+//! Clients against a real name server and real brokers, over a network in memory and in time that
+//! can be paused.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod request;
+mod stack;
