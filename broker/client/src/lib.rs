@@ -81,6 +81,7 @@ pub use consumer::{
 };
 pub use credentials::Credentials;
 pub use error::{ClientError, SendError};
+pub use hotfire_protocol::message::compression::CompressionType;
 pub use hotfire_remoting::TlsOptions;
 pub use instance::{names, route};
 pub use producer::fault::FaultStrategy;
@@ -88,4 +89,5 @@ pub use producer::publish::PublishInfo;
 pub use producer::request::{RequestError, reply_to};
 pub use producer::result::{SendResult, SendStatus};
 pub use producer::selector::{QueueSelector, SelectByHash};
+pub use producer::split::{SplitError, split_batches};
 pub use producer::{Producer, ProducerBuilder};

@@ -8,11 +8,13 @@ pub(crate) mod request;
 pub(crate) mod result;
 pub(crate) mod selector;
 pub(crate) mod send;
+pub(crate) mod split;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_env::Env;
+use hotfire_protocol::message::compression::CompressionType;
 use hotfire_protocol::topic::check_group;
 use hotfire_protocol::{Message, MessageQueue};
 
@@ -22,6 +24,7 @@ use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult};
 use callbacks::Callbacks;
 use request::PendingRequests;
 use send::{SendConfig, Sender};
+use split::{SplitError, split_batches};
 
 /// Sends messages. Cheap to clone; all methods may be called in parallel.
 ///
@@ -148,6 +151,26 @@ impl Producer {
         self.inner.sender.send(&batch).await
     }
 
+    /// Sends messages of one topic as as many batches as their size asks for, one after the other.
+    /// Each batch goes to the queue whose turn it is, and is stored as a whole or not at all.
+    ///
+    /// # Errors
+    /// A batch was not sent, or perhaps not: those before it were, and those behind it were not
+    /// tried.
+    pub async fn send_batches(
+        &self,
+        messages: Vec<Message>,
+    ) -> Result<Vec<SendResult>, SplitError> {
+        let mut sent = Vec::new();
+        for batch in split_batches(messages, self.inner.sender.config.limits.max_message_size) {
+            match self.send_batch(batch).await {
+                Ok(result) => sent.push(result),
+                Err(source) => return Err(SplitError { sent, source }),
+            }
+        }
+        Ok(sent)
+    }
+
     /// Sends a message to the queue whose turn it is, and does not wait for an answer. Nobody tells
     /// what became of it.
     ///
@@ -249,6 +272,12 @@ impl ProducerBuilder {
     /// Bodies of so many bytes and more are compressed. Default: 4096.
     pub fn compress_over(mut self, bytes: usize) -> Self {
         self.send.limits.compress_over = bytes;
+        self
+    }
+
+    /// How bodies are compressed. Brokers and consumers before 5.0 know ZLIB only. Default: ZLIB.
+    pub fn compression(mut self, compression: CompressionType) -> Self {
+        self.send.limits.compression = compression;
         self
     }
 

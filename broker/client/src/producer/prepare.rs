@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_message_size: usize,
     /// Bodies of so many bytes and more are compressed.
     pub compress_over: usize,
+    /// How they are compressed.
+    pub compression: CompressionType,
 }
 
 /// A message in the form in which every attempt sends it.
@@ -77,7 +79,7 @@ impl Prepared {
         let msg_id = message.unique_key().unwrap_or_default().to_owned();
         let mut flags = 0;
         if message.body.len() >= limits.compress_over {
-            let kind = CompressionType::Zlib;
+            let kind = limits.compression;
             // A body that cannot be compressed goes as it is.
             if let Ok(body) = compress(&message.body, kind, COMPRESSION_LEVEL) {
                 message.body = body;
@@ -208,6 +210,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         max_message_size: 100_000,
         compress_over: 4096,
+        compression: CompressionType::Zlib,
     };
 
     fn prepared(message: Message) -> Result<Prepared, ClientError> {
@@ -249,6 +252,25 @@ mod tests {
             decompress(&large.body, 0x301, 10_000).unwrap(),
             vec![7; 4096]
         );
+    }
+
+    #[test]
+    fn the_flags_of_a_compressed_body_name_how_it_was_compressed() {
+        for (compression, flags) in [
+            (CompressionType::Lz4, 0x101),
+            (CompressionType::Zstd, 0x201),
+            (CompressionType::Zlib, 0x301),
+        ] {
+            let limits = Limits {
+                compression,
+                ..LIMITS
+            };
+            let message = Message::new("t", vec![7; 5000]);
+            let packed = Prepared::message(message, String::new, &limits).unwrap();
+            assert_eq!(packed.sys_flag, flags);
+            let unpacked = decompress(&packed.body, flags, 10_000).unwrap();
+            assert_eq!(unpacked, vec![7; 5000]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_protocol::header::send::SendMessageResponseHeader;
+use hotfire_protocol::message::compression::CompressionType;
 use hotfire_protocol::message::id::UniqueKeys;
 use hotfire_protocol::{Message, MessageQueue, RemotingCommand, ResponseCode};
 use hotfire_remoting::RpcError;
@@ -53,6 +54,7 @@ impl Default for SendConfig {
             limits: Limits {
                 max_message_size: 4 << 20,
                 compress_over: 4096,
+                compression: CompressionType::Zlib,
             },
             latency_fault_tolerance: false,
         }
