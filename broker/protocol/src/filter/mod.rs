@@ -2,6 +2,9 @@
 //! `ExpressionMessageFilter`).
 //!
 //! A broker matches only hashes of tags, so a consumer has to compare the tags themselves again.
+//! SQL expressions are in [`sql`].
+
+pub mod sql;
 
 use crate::body::SubscriptionData;
 use crate::hash;
