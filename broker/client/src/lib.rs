@@ -4,6 +4,8 @@
 //!   one-way.
 //! - [`PushConsumer`] calls a listener for every message of the queues that its group's rebalancing
 //!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
+//! - [`LitePullConsumer`] pulls in the background and hands messages out when it is polled, from
+//!   anywhere that the application seeks.
 //! - [`Admin`] pulls, queries and sets offsets, and looks messages up, one call at a time.
 //!
 //! Timing and defaults are those of the Java client 4.9.8. Each producer, consumer and admin client
@@ -24,8 +26,7 @@
 //! - nothing is started for a queue that was given up, and what is still running for it changes no
 //!   offset.
 //!
-//! Left out of what the Java client does: transactions, request and reply, SQL subscriptions, lite
-//! pull, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
+//! Left out of what the Java client does: transactions, request and reply, SQL subscriptions, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
 //! of consumed messages.
 //!
 //! # Example
@@ -66,6 +67,7 @@ mod consumer;
 mod credentials;
 mod error;
 mod instance;
+mod lite_pull;
 mod producer;
 
 pub use admin::{Admin, AdminBuilder, PullResult, PullStatus};
@@ -84,6 +86,8 @@ pub use error::{ClientError, SendError};
 pub use hotfire_protocol::message::compression::CompressionType;
 pub use hotfire_remoting::TlsOptions;
 pub use instance::{names, route};
+pub use lite_pull::queues::{self as lite_queues, LitePullLimits};
+pub use lite_pull::{LitePullConsumer, LitePullConsumerBuilder, TopicQueuesListener};
 pub use producer::fault::FaultStrategy;
 pub use producer::publish::PublishInfo;
 pub use producer::request::{RequestError, reply_to};

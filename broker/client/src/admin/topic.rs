@@ -33,10 +33,7 @@ impl Admin {
         &self,
         topic: &str,
     ) -> Result<Vec<MessageQueue>, ClientError> {
-        let instance = &self.inner.instance;
-        instance.update_route(topic).await?;
-        let queues = instance.routes.read().subscribe(topic);
-        Ok(queues.map(|queues| queues.to_vec()).unwrap_or_default())
+        self.inner.instance.fetch_subscribe_queues(topic).await
     }
 
     /// Creates a topic with so many queues on every broker that has the default topic.
@@ -49,6 +46,16 @@ impl Admin {
 }
 
 impl Instance {
+    /// The queues that a topic can be consumed from, after a route update.
+    pub(crate) async fn fetch_subscribe_queues(
+        &self,
+        topic: &str,
+    ) -> Result<Vec<MessageQueue>, ClientError> {
+        self.update_route(topic).await?;
+        let queues = self.routes.read().subscribe(topic);
+        Ok(queues.map(|queues| queues.to_vec()).unwrap_or_default())
+    }
+
     /// The queues that messages of a topic can be sent to, after a route update.
     pub(crate) async fn fetch_publish_queues(
         &self,

@@ -9,10 +9,10 @@ use hotfire_protocol::MessageQueue;
 use hotfire_protocol::topic::retry_group;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::ClientError;
 use crate::consumer::core::Core;
 use crate::consumer::rebalance::{Assigned, Plan};
 use crate::consumer::slot::Slot;
-use crate::{ClientError, ConsumeFrom};
 
 /// How often the share is computed anew when nothing calls for it (`waitInterval`).
 const REBALANCE_INTERVAL: Duration = Duration::from_secs(20);
@@ -58,28 +58,10 @@ impl Core {
 
     /// This consumer's share of a topic's queues.
     async fn share(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
-        let queues = self.instance.routes.read().subscribe(topic);
-        let queues = queues.ok_or_else(|| ClientError::NoRoute {
-            topic: topic.to_owned(),
-            reason: "it is not known yet".to_owned(),
-        })?;
-        let mut queues = queues.to_vec();
-        if !self.is_clustering() {
-            return Ok(queues);
-        }
-        let mut clients = self
-            .instance
-            .consumer_ids(topic, &self.config.group)
-            .await?;
-        queues.sort();
-        clients.sort();
-        if defect!(self.env, OrphanQueue) && queues.len() > 1 {
-            queues.pop();
-        }
-        Ok(self
-            .config
-            .strategy
-            .allocate(&self.instance.client_id, &queues, &clients))
+        let (config, strategy) = (&self.config, &*self.config.strategy);
+        self.instance
+            .share(&config.group, topic, config.model, strategy)
+            .await
     }
 
     async fn take_share(self: &Arc<Self>, topic: &str, share: &[MessageQueue]) {
@@ -237,12 +219,6 @@ impl Core {
             self.offsets.lock().update(queue, offset, false);
             return Ok(offset);
         }
-        match self.config.from {
-            // Messages that were sent back are never to be skipped.
-            _ if queue.topic == self.retry_topic => Ok(0),
-            ConsumeFrom::First => Ok(0),
-            ConsumeFrom::Last => self.instance.max_offset(queue).await,
-            ConsumeFrom::Timestamp(ms) => self.instance.search_offset(queue, ms).await,
-        }
+        self.instance.first_position(self.config.from, queue).await
     }
 }

@@ -7,13 +7,14 @@ mod concurrent;
 mod core;
 pub(crate) mod hook;
 pub(crate) mod listener;
-mod local;
+pub(crate) mod local;
 pub mod offsets;
 mod orderly;
 pub mod process_queue;
 mod pull;
 pub mod rebalance;
 pub mod retry;
+mod share;
 mod slot;
 mod work;
 
@@ -64,7 +65,7 @@ pub enum ConsumeFrom {
 }
 
 impl ConsumeFrom {
-    fn wire(self) -> ConsumeFromWhere {
+    pub(crate) fn wire(self) -> ConsumeFromWhere {
         match self {
             Self::Last => ConsumeFromWhere::LastOffset,
             Self::First => ConsumeFromWhere::FirstOffset,

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_env::defect;
+use hotfire_protocol::MessageExt;
 use hotfire_protocol::header::pull::{PullMessageRequestHeader, sys_flag};
-use hotfire_protocol::{MessageExt, MessageQueue};
 use tokio::time::{Instant, sleep};
 
 use crate::consumer::core::Core;
 use crate::consumer::retry::restore_topic;
 use crate::consumer::slot::Slot;
-use crate::instance::route::BrokerAddr;
 use crate::{ClientError, PullResult, PullStatus};
 
 /// How long the broker may wait for messages (`BROKER_SUSPEND_MAX_TIME_MILLIS`).
@@ -73,7 +72,10 @@ impl Core {
         slot: &Arc<Slot>,
         offset: i64,
     ) -> Result<Next, ClientError> {
-        let broker = self.pull_from(slot).await?;
+        let broker = self
+            .instance
+            .broker_to_pull(&slot.queue, slot.suggested_broker())
+            .await?;
         // What is consumed travels along, but not to a slave: its table is the master's copy.
         let commit = match self.is_clustering() && !broker.slave {
             true => self
@@ -96,24 +98,6 @@ impl Core {
         }
         slot.suggest_broker(result.suggested_broker_id);
         Ok(self.take_result(slot, offset, result))
-    }
-
-    /// The broker to pull from: the one that the last answer suggested, if it is known.
-    async fn pull_from(&self, slot: &Slot) -> Result<BrokerAddr, ClientError> {
-        let MessageQueue {
-            topic, broker_name, ..
-        } = &*slot.queue;
-        let known = || {
-            self.instance
-                .routes
-                .read()
-                .member(broker_name, slot.suggested_broker())
-        };
-        if let Some(found) = known() {
-            return Ok(found);
-        }
-        self.instance.update_route(topic).await?;
-        known().ok_or_else(|| ClientError::NoBroker(broker_name.clone()))
     }
 
     fn pull_header(

@@ -14,7 +14,9 @@ use hotfire_protocol::header::offset::{
     QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader, SearchOffsetResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 };
-use hotfire_protocol::header::pull::{PullMessageRequestHeader, PullMessageResponseHeader};
+use hotfire_protocol::header::pull::{
+    PullMessageRequestHeader, PullMessageResponseHeader, sys_flag as pull_flag,
+};
 use hotfire_protocol::message::{compression, record, sys_flag};
 use hotfire_protocol::{
     Header, MessageExt, MessageQueue, RemotingCommand, RequestCode, ResponseCode,
@@ -249,7 +251,11 @@ impl Instance {
         header: &PullMessageRequestHeader,
         timeout: Duration,
     ) -> Result<PullResult, ClientError> {
-        let request = self.request(RequestCode::PULL_MESSAGE, header);
+        let code = match header.sys_flag & pull_flag::LITE_PULL {
+            0 => RequestCode::PULL_MESSAGE,
+            _ => RequestCode::LITE_PULL_MESSAGE,
+        };
+        let request = self.request(code, header);
         let response = self.rpc.invoke_async(addr, request, timeout).await?;
         let status = match ResponseCode(response.code) {
             ResponseCode::SUCCESS => PullStatus::Found,

@@ -44,7 +44,7 @@ pub enum Fault {
     Close,
 }
 
-/// Everything that the cluster knows.
+/// Everything that the cluster knows. The n-th message is stored at millisecond 1000 n.
 #[derive(Default)]
 pub struct State {
     /// Messages by broker, topic and queue.
@@ -241,7 +241,7 @@ impl State {
             sys_flag: 0,
             born_timestamp: 0,
             born_host: host,
-            store_timestamp: 0,
+            store_timestamp: self.physical,
             store_host: host,
             body_crc: 0,
             reconsume_times,
@@ -304,7 +304,11 @@ impl RequestHandler for Node {
             }
             None => {}
         }
-        if request.code == RequestCode::PULL_MESSAGE.0 {
+        let pulls = [
+            RequestCode::PULL_MESSAGE.0,
+            RequestCode::LITE_PULL_MESSAGE.0,
+        ];
+        if pulls.contains(&request.code) {
             return self.pull(&mut state, request);
         }
         Handled::Reply(self.serve(&mut state, &request))
@@ -402,6 +406,20 @@ impl Node {
                 let key = (self.name.clone(), header.topic, header.queue_id);
                 let offset = state.logs.get(&key).map_or(0, |log| log.len() as i64);
                 ok(request, &GetMaxOffsetResponseHeader { offset })
+            }
+            RequestCode::GET_MIN_OFFSET => {
+                let header: GetMinOffsetRequestHeader = request.header().unwrap();
+                let key = (self.name.clone(), header.topic, header.queue_id);
+                let offset = state.min_offsets.get(&key).copied().unwrap_or(0);
+                ok(request, &GetMinOffsetResponseHeader { offset })
+            }
+            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => {
+                let header: SearchOffsetRequestHeader = request.header().unwrap();
+                let key = (self.name.clone(), header.topic, header.queue_id);
+                let log = state.logs.get(&key).map(Vec::as_slice).unwrap_or_default();
+                let before = |message: &MessageExt| message.store_timestamp < header.timestamp;
+                let offset = log.partition_point(before) as i64;
+                ok(request, &SearchOffsetResponseHeader { offset })
             }
             code => panic!("the test cluster does not know {code}"),
         }
