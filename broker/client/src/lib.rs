@@ -69,6 +69,7 @@ mod error;
 mod instance;
 mod lite_pull;
 mod producer;
+mod trace;
 
 pub use admin::{Admin, AdminBuilder, PullResult, PullStatus};
 pub use config::ClientConfig;
@@ -95,3 +96,4 @@ pub use producer::result::{SendResult, SendStatus};
 pub use producer::selector::{QueueSelector, SelectByHash};
 pub use producer::split::{SplitError, split_batches};
 pub use producer::{Producer, ProducerBuilder};
+pub use trace::TraceOptions;

@@ -44,7 +44,8 @@ impl Core {
             }
         }
         let call = AssertUnwindSafe(listener.consume(delivery.clone())).catch_unwind();
-        let status = call.await.unwrap_or_else(|_| {
+        let result = self.traced(&delivery, call, ConsumeConcurrentlyStatus::is_success);
+        let status = result.await.unwrap_or_else(|_| {
             tracing::error!(queue = %slot.queue, "the listener panicked: consuming again later");
             ConsumeConcurrentlyStatus::ReconsumeLater
         });

@@ -20,6 +20,7 @@ use crate::consumer::work::{Work, WorkQueue};
 use crate::instance::Instance;
 use crate::process_queue::Thresholds;
 use crate::producer::send::Sender;
+use crate::trace::Tracer;
 use crate::{
     AllocateStrategy, ConcurrentListener, ConsumeFrom, ConsumerHook, MessageModel, OrderlyListener,
 };
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) config: ConsumerConfig,
     pub(crate) listener: Listener,
     pub(crate) hook: Arc<dyn ConsumerHook>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     /// By topic, the group's retry topic included; does not change while the consumer runs.
     pub(crate) subscriptions: BTreeMap<String, Arc<SubscriptionData>>,
     pub(crate) slots: Mutex<BTreeMap<MessageQueue, Arc<Slot>>>,

@@ -60,6 +60,13 @@ pub enum ConsumeConcurrentlyStatus {
     ReconsumeAtLevel(i32),
 }
 
+impl ConsumeConcurrentlyStatus {
+    /// Whether anything is consumed: for Java, `CONSUME_SUCCESS` with whatever ack index.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self, Self::Success | Self::SuccessOfFirst(_))
+    }
+}
+
 /// What an orderly listener came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsumeOrderlyStatus {

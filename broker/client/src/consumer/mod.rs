@@ -16,6 +16,7 @@ pub mod rebalance;
 pub mod retry;
 mod share;
 mod slot;
+mod traced;
 mod work;
 
 use std::collections::BTreeMap;
@@ -38,9 +39,10 @@ pub use hotfire_protocol::body::MessageModel;
 use crate::config::client_setters;
 use crate::instance::{INNER_PRODUCER_GROUP, Instance};
 use crate::producer::send::{SendConfig, Sender};
+use crate::trace::Tracer;
 use crate::{
     AllocateAveragely, AllocateStrategy, ClientConfig, ClientError, ConcurrentListener,
-    ConsumerHook, OrderlyListener,
+    ConsumerHook, OrderlyListener, TraceOptions,
 };
 use callbacks::Callbacks;
 use core::{ConsumerConfig, Core, Listener};
@@ -146,6 +148,7 @@ impl PushConsumer {
             subscriptions: Vec::new(),
             listener: None,
             hook: Arc::new(NoHook),
+            trace: None,
             config: ConsumerConfig {
                 group: String::new(),
                 model: MessageModel::Clustering,
@@ -202,6 +205,9 @@ impl PushConsumer {
         if core.is_orderly() && core.is_clustering() {
             core.unlock_all().await;
         }
+        if let Some(tracer) = &core.tracer {
+            tracer.shutdown().await;
+        }
         core.instance.unregister().await;
         self.end();
     }
@@ -248,6 +254,7 @@ pub struct PushConsumerBuilder {
     listener: Option<Listener>,
     hook: Arc<dyn ConsumerHook>,
     config: ConsumerConfig,
+    trace: Option<TraceOptions>,
 }
 
 client_setters!(PushConsumerBuilder);
@@ -349,6 +356,12 @@ impl PushConsumerBuilder {
         self
     }
 
+    /// Traces every message that is consumed. Default: none is.
+    pub fn trace(mut self, options: TraceOptions) -> Self {
+        self.trace = Some(options);
+        self
+    }
+
     /// Watches what the consumer does.
     pub fn hook(mut self, hook: Arc<dyn ConsumerHook>) -> Self {
         self.hook = hook;
@@ -361,7 +374,11 @@ impl PushConsumerBuilder {
     /// Group, name servers, subscriptions or listener are missing or malformed, or the offset file
     /// of a broadcasting consumer is damaged.
     pub async fn start(self) -> Result<PushConsumer, ClientError> {
-        let core = self.build()?;
+        let tracer = match &self.trace {
+            Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),
+            None => None,
+        };
+        let core = self.build(tracer)?;
         core.instance.set_consumer(core.consumer_data());
         for topic in core.subscriptions.keys() {
             core.instance.watch_topic(topic);
@@ -387,7 +404,7 @@ impl PushConsumerBuilder {
         Ok(consumer)
     }
 
-    fn build(self) -> Result<Arc<Core>, ClientError> {
+    fn build(self, tracer: Option<Arc<Tracer>>) -> Result<Arc<Core>, ClientError> {
         let subscriptions = self.check_subscriptions()?;
         let (env, config) = (self.env, self.config);
         check_config(&config)?;
@@ -411,6 +428,7 @@ impl PushConsumerBuilder {
                 group,
                 ..SendConfig::default()
             },
+            None,
         );
         let core = Arc::new(Core {
             env,
@@ -419,6 +437,7 @@ impl PushConsumerBuilder {
             config,
             listener,
             hook: self.hook,
+            tracer,
             subscriptions,
             slots: Mutex::default(),
             serials: Mutex::default(),

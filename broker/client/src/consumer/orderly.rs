@@ -112,8 +112,10 @@ impl Core {
             return None;
         }
         let delivery = Delivery::new(slot.queue.clone(), messages.into(), 0..messages.len());
-        let call = AssertUnwindSafe(listener.consume(delivery)).catch_unwind();
-        Some(call.await.unwrap_or_else(|_| {
+        let call = AssertUnwindSafe(listener.consume(delivery.clone())).catch_unwind();
+        let success = |status: &_| *status == ConsumeOrderlyStatus::Success;
+        let result = self.traced(&delivery, call, success).await;
+        Some(result.unwrap_or_else(|_| {
             tracing::error!(queue = %slot.queue, "the listener panicked: suspending the queue");
             ConsumeOrderlyStatus::SuspendCurrentQueueAMoment
         }))

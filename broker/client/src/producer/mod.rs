@@ -13,14 +13,15 @@ pub(crate) mod split;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_env::Env;
+use hotfire_env::{Env, TaskHandle};
 use hotfire_protocol::message::compression::CompressionType;
 use hotfire_protocol::topic::check_group;
 use hotfire_protocol::{Message, MessageQueue};
 
 use crate::config::client_setters;
 use crate::instance::Instance;
-use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult};
+use crate::trace::Tracer;
+use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult, TraceOptions};
 use callbacks::Callbacks;
 use request::PendingRequests;
 use send::{SendConfig, Sender};
@@ -78,6 +79,7 @@ pub struct ProducerBuilder {
     env: Env,
     client: ClientConfig,
     send: SendConfig,
+    trace: Option<TraceOptions>,
 }
 
 impl Producer {
@@ -87,6 +89,7 @@ impl Producer {
             env: env.clone(),
             client: ClientConfig::default(),
             send: SendConfig::default(),
+            trace: None,
         }
     }
 
@@ -230,6 +233,11 @@ impl Producer {
         self.inner.sender.instance.create_topic(topic, queues).await
     }
 
+    /// Ties a task's life to the producer's.
+    pub(crate) fn keep(&self, task: TaskHandle) {
+        self.inner.sender.instance.keep(task);
+    }
+
     /// The client id under which brokers know this producer.
     pub fn client_id(&self) -> &str {
         &self.inner.sender.instance.client_id
@@ -237,6 +245,9 @@ impl Producer {
 
     /// Takes leave of the brokers and ends. Sends that are under way fail.
     pub async fn shutdown(&self) {
+        if let Some(tracer) = &self.inner.sender.tracer {
+            tracer.shutdown().await;
+        }
         self.inner.sender.instance.unregister().await;
         self.inner.sender.instance.stop();
     }
@@ -299,12 +310,22 @@ impl ProducerBuilder {
         self
     }
 
+    /// Traces every message that is sent. Default: none is.
+    pub fn trace(mut self, options: TraceOptions) -> Self {
+        self.trace = Some(options);
+        self
+    }
+
     /// Starts the producer. No server need be reachable yet.
     ///
     /// # Errors
     /// The group or the name servers are missing or malformed.
     pub async fn start(self) -> Result<Producer, ClientError> {
         check_group(&self.send.group).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        let tracer = match &self.trace {
+            Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),
+            None => None,
+        };
         let requests = Arc::new(PendingRequests::new(&self.env));
         let callbacks = Arc::new(Callbacks {
             requests: requests.clone(),
@@ -312,7 +333,7 @@ impl ProducerBuilder {
         let instance = Instance::new(&self.env, self.client, Some(callbacks), false)?;
         instance.set_producer(&self.send.group);
         instance.start();
-        let sender = Sender::new(instance, self.send);
+        let sender = Sender::new(instance, self.send, tracer);
         // Java's start() ends with a heartbeat to whatever brokers are known.
         sender.instance.heartbeat().await;
         Ok(Producer {

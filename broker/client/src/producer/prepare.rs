@@ -9,7 +9,8 @@ use hotfire_protocol::topic::{check_topic, is_forbidden_topic, retry_group};
 use hotfire_protocol::{Message, MessageQueue, RemotingCommand, RequestCode, SerializeType};
 
 use super::request::REPLY_TYPE;
-use crate::ClientError;
+use crate::trace::record::{MessageType, Publish};
+use crate::{ClientError, SendResult, SendStatus};
 
 /// The level of compression (`compressLevel`).
 const COMPRESSION_LEVEL: i32 = 5;
@@ -165,6 +166,39 @@ impl Prepared {
             reconsume_times: None,
             max_reconsume_times: None,
         })
+    }
+
+    /// What a trace tells of an attempt that a broker answered.
+    pub(crate) fn trace(
+        &self,
+        group: &str,
+        addr: &str,
+        begin_ms: i64,
+        cost_ms: i64,
+        result: &SendResult,
+    ) -> Publish {
+        let properties = property::decode(&self.properties);
+        let text = |name| properties.get(name).map(str::to_owned);
+        let half = properties.get(property::TRAN_MSG) == Some("true");
+        Publish {
+            begin_ms,
+            region_id: result.region_id.clone(),
+            group: group.to_owned(),
+            topic: self.topic.clone(),
+            msg_id: self.msg_id.clone(),
+            tags: text(property::TAGS),
+            keys: text(property::KEYS),
+            store_host: addr.to_owned(),
+            body_length: self.body.len(),
+            cost_ms,
+            message_type: match properties.contains(property::DELAY) {
+                true => MessageType::Delay,
+                false if half => MessageType::TransactionHalf,
+                false => MessageType::Normal,
+            },
+            offset_msg_id: result.offset_msg_id.clone(),
+            success: result.status == SendStatus::SendOk,
+        }
     }
 
     /// The request of one attempt.

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::instance::{DEFAULT_TOPIC, Instance, malformed, refusal};
 use crate::producer::prepare::{Limits, Prepared};
+use crate::trace::Tracer;
+use crate::trace::record::TraceRecord;
 use crate::{
     ClientError, FaultStrategy, PublishInfo, QueueSelector, SendError, SendResult, SendStatus,
 };
@@ -65,6 +67,7 @@ impl Default for SendConfig {
 pub(crate) struct Sender {
     pub(crate) instance: Arc<Instance>,
     pub(crate) config: SendConfig,
+    pub(crate) tracer: Option<Arc<Tracer>>,
     fault: Mutex<FaultStrategy>,
     keys: Mutex<UniqueKeys>,
 }
@@ -109,7 +112,11 @@ fn may_have_reached(error: &ClientError) -> bool {
 }
 
 impl Sender {
-    pub(crate) fn new(instance: Arc<Instance>, config: SendConfig) -> Self {
+    pub(crate) fn new(
+        instance: Arc<Instance>,
+        config: SendConfig,
+        tracer: Option<Arc<Tracer>>,
+    ) -> Self {
         let env = &instance.env;
         let salt = instance.random() as u32;
         let keys = UniqueKeys::new(env.network().local_ip(), env.process_id(), salt);
@@ -118,6 +125,7 @@ impl Sender {
             keys: Mutex::new(keys),
             instance,
             config,
+            tracer,
         }
     }
 
@@ -235,8 +243,11 @@ impl Sender {
         let addr = self.instance.master_of(&queue).await?;
         let request = self.request(message, &queue);
         let left = deadline.saturating_duration_since(Instant::now());
+        let begin_ms = self.instance.env.now_ms();
         let response = self.instance.rpc.invoke(&addr, request, left).await?;
-        send_result(message, queue, &addr, response)
+        let result = send_result(message, queue, &addr, response)?;
+        self.trace(message, &addr, begin_ms, &result);
+        Ok(result)
     }
 
     fn request(&self, message: &Prepared, queue: &MessageQueue) -> RemotingCommand {
@@ -306,12 +317,27 @@ impl Sender {
         timeout: Duration,
     ) -> Result<SendResult, ClientError> {
         let addr = self.instance.master_of(queue).await?;
+        let begin_ms = self.instance.env.now_ms();
         let response = self
             .instance
             .rpc
             .invoke_async(&addr, request, timeout)
             .await?;
-        send_result(message, queue.clone(), &addr, response)
+        let result = send_result(message, queue.clone(), &addr, response)?;
+        self.trace(message, &addr, begin_ms, &result);
+        Ok(result)
+    }
+
+    /// Traces a message that a broker has answered for (`SendMessageTraceHookImpl`).
+    fn trace(&self, message: &Prepared, addr: &str, begin_ms: i64, result: &SendResult) {
+        if let Some(tracer) = &self.tracer
+            && result.trace_on
+            && tracer.traces(&message.topic)
+        {
+            let cost_ms = self.instance.env.now_ms().saturating_sub(begin_ms);
+            let sent = message.trace(&self.config.group, addr, begin_ms, cost_ms, result);
+            tracer.add(TraceRecord::Publish(sent));
+        }
     }
 
     /// Sends without waiting for an answer, to this queue or to the next in turn.

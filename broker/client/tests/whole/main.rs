@@ -6,3 +6,4 @@
 mod batch;
 mod request;
 mod stack;
+mod trace;
