@@ -318,6 +318,9 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
         state
             .env
             .spawn("fast-failure", expire_queued_sends(state.clone())),
+        state
+            .env
+            .spawn("check-transactions", check_transactions(state.clone())),
         periodic(
             state,
             "expire-clients",
@@ -355,6 +358,14 @@ async fn renew_registration(state: Arc<State>) {
     loop {
         state.register().await;
         sleep(state.renewal_period()).await;
+    }
+}
+
+async fn check_transactions(state: Arc<State>) {
+    let interval = state.config().transaction_check_interval;
+    loop {
+        sleep(interval).await;
+        state.check_half_messages().await;
     }
 }
 

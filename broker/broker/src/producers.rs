@@ -13,6 +13,8 @@ use crate::client_info::ClientInfo;
 #[derive(Debug, Default)]
 pub struct Producers {
     groups: BTreeMap<String, BTreeMap<ConnectionId, ClientInfo>>,
+    /// Counts the choices of [`Producers::in_turn`].
+    turns: usize,
 }
 
 impl Producers {
@@ -71,6 +73,18 @@ impl Producers {
             .map(|(connection, _)| *connection)
     }
 
+    /// At most `count` members of a group to ask something, beginning with the one whose turn it is:
+    /// the others are for when that one cannot be reached (`getAvailableChannel`).
+    pub fn in_turn(&mut self, group: &str, count: usize) -> Vec<ConnectionId> {
+        self.turns = self.turns.wrapping_add(1);
+        let Some(members) = self.groups.get(group) else {
+            return Vec::new();
+        };
+        let first = self.turns % members.len().max(1);
+        let turn = members.keys().cycle().skip(first);
+        turn.take(count.min(members.len())).copied().collect()
+    }
+
     fn retain(&mut self, mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool) {
         for members in self.groups.values_mut() {
             members.retain(|&connection, client| keep(connection, client));
@@ -124,6 +138,18 @@ mod tests {
         producers.register("h", FIRST, client("a", later));
         assert_eq!(producers.find("a"), Some(FIRST));
         assert_eq!(producers.find("b"), None);
+    }
+
+    #[test]
+    fn the_members_of_a_group_have_turns() {
+        let (mut producers, now) = (Producers::default(), Instant::now());
+        assert_eq!(producers.in_turn("g", 3), []);
+        producers.register("g", FIRST, client("a", now));
+        assert_eq!(producers.in_turn("g", 3), [FIRST]);
+        producers.register("g", SECOND, client("b", now));
+        let choices = [producers.in_turn("g", 3), producers.in_turn("g", 3)];
+        assert_eq!(choices, [vec![SECOND, FIRST], vec![FIRST, SECOND]]);
+        assert_eq!(producers.in_turn("g", 1), [SECOND]);
     }
 
     #[test]

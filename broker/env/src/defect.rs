@@ -72,6 +72,12 @@ defects! {
     RetryAtOnce = "retry-at-once",
     /// A message that exhausted its retries is dropped instead of going to the dead-letter queue. INV-DLQ.
     DropExhausted = "drop-exhausted",
+    /// A rollback delivers the half message to its real topic. INV-TXATOM.
+    DeliverRolledBack = "deliver-rolled-back",
+    /// The check service passes undecided half messages without asking about them. INV-TXTERM.
+    ForgetHalf = "forget-half",
+    /// The check service asks about half messages that are decided. INV-TXCHECK.
+    CheckDecided = "check-decided",
     /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
     BookTwice = "book-twice",
 }

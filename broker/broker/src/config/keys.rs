@@ -129,6 +129,10 @@ const KEYS: &[Key] = keys! {
     "flushDelayOffsetInterval" => flush_delay_offset_interval,
     "registerNameServerPeriod" => register_name_server_period,
     "registerBrokerTimeoutMills" => register_broker_timeout,
+    "rejectTransactionMessage" => reject_transaction_message,
+    "transactionTimeOut" => transaction_timeout,
+    "transactionCheckMax" => transaction_check_max,
+    "transactionCheckInterval" => transaction_check_interval,
     "brokerFastFailureEnable" => broker_fast_failure_enable,
     "waitTimeMillsInSendQueue" => wait_time_in_send_queue,
     "sendMessageThreadPoolNums" => send_message_thread_pool_nums,
@@ -269,7 +273,6 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("enableControllerMode", "false"),
     ("enableDLegerCommitLog", "false"),
     ("enablePropertyFilter", "false"),
-    ("rejectTransactionMessage", "true"),
     ("transientStorePoolEnable", "false"),
 ];
 
@@ -298,8 +301,7 @@ pub(super) const WITHOUT_EFFECT: &str = "\
     serverPooledByteBufAllocatorEnable serverSelectorThreads serverSocketBacklog \
     serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads slaveTimeout \
     storePathCommitLog storePathConsumeQueue storePathIndex storeCheckpoint abortFile \
-    transactionCheckInterval transactionCheckMax transactionTimeOut transferMsgByHeap \
-    transientStorePoolSize useEpollNativeSelector useReentrantLockWhenPutMessage \
+    transferMsgByHeap transientStorePoolSize useEpollNativeSelector useReentrantLockWhenPutMessage \
     waitTimeMillsInHeartbeatQueue waitTimeMillsInPullQueue waitTimeMillsInTransactionQueue \
     warmMapedFileEnable";
 

@@ -82,6 +82,17 @@ pub struct BrokerConfig {
     /// How long a registration may take (`registerBrokerTimeoutMills`). Default 6 s.
     pub register_broker_timeout: Duration,
 
+    /// Whether half messages are refused (`rejectTransactionMessage`). Default false.
+    pub reject_transaction_message: bool,
+    /// How old a half message is when it is checked first (`transactionTimeOut`). Default 6 s.
+    pub transaction_timeout: Duration,
+    /// How often a half message is checked before it is given up (`transactionCheckMax`). Default
+    /// 15.
+    pub transaction_check_max: i32,
+    /// How often the check service goes over the half messages (`transactionCheckInterval`).
+    /// Default 60 s.
+    pub transaction_check_interval: Duration,
+
     /// Whether requests that queued for too long are refused (`brokerFastFailureEnable`).
     pub broker_fast_failure_enable: bool,
     /// How long a send may queue (`waitTimeMillsInSendQueue`). Default 200 ms.
@@ -130,6 +141,10 @@ impl Default for BrokerConfig {
             flush_delay_offset_interval: Duration::from_secs(10),
             register_name_server_period: Duration::from_secs(30),
             register_broker_timeout: Duration::from_secs(6),
+            reject_transaction_message: false,
+            transaction_timeout: Duration::from_secs(6),
+            transaction_check_max: 15,
+            transaction_check_interval: Duration::from_secs(60),
             broker_fast_failure_enable: true,
             wait_time_in_send_queue: Duration::from_millis(200),
             send_message_thread_pool_nums: 256,

@@ -7,6 +7,7 @@
 
 mod admin;
 mod client;
+mod end_transaction;
 mod lock;
 mod offset;
 pub(crate) mod pull;
@@ -56,6 +57,7 @@ impl RequestHandler for Processor {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
                 pull::handle(broker, channel, request)
             }
+            RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
             RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
             _ => {
                 let answer = self.answer(channel, &request);
@@ -104,6 +106,9 @@ impl Processor {
             RequestCode::LOCK_BATCH_MQ => lock::lock(broker, request),
             RequestCode::UNLOCK_BATCH_MQ => lock::unlock(broker, request),
             RequestCode::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, request),
+            RequestCode::RESUME_CHECK_HALF_MESSAGE => {
+                end_transaction::resume_check(broker, request)
+            }
             RequestCode::DELETE_TOPIC_IN_BROKER => admin::delete_topic(broker, request),
             RequestCode::GET_ALL_TOPIC_CONFIG => admin::topics(broker, request),
             RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {

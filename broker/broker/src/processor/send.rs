@@ -21,6 +21,7 @@ use crate::refusal::Refusal;
 use crate::retry;
 use crate::state::{State, Waiting};
 use crate::topics::{FLAG_UNIT, FLAG_UNIT_SUB, TopicWanted};
+use crate::transaction;
 
 /// The longest topic that a batch may have.
 const BATCH_TOPIC_MAX: usize = 127;
@@ -312,27 +313,27 @@ fn put_single(
         return Ok(Sent::Answered(response));
     }
     let properties = &mut message.message.properties;
-    if properties
-        .get(property::TRAN_MSG)
-        .is_some_and(|half| half.eq_ignore_ascii_case("true"))
-        && !(message.reconsume_times > 0 && properties.contains(property::DELAY))
-    {
-        let remark = format!(
-            "the broker[{}] sending transaction message is forbidden: \
-             half messages are not supported",
-            broker.address().ip()
-        );
+    // What a consumer sends back may still say that it was a half message once.
+    let half = transaction::is_half(properties)
+        && !(message.reconsume_times > 0 && properties.contains(property::DELAY));
+    if half && config.reject_transaction_message {
+        let ip = broker.address().ip();
+        let remark = format!("the broker[{ip}] sending transaction message is forbidden");
         return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
     }
-    if properties
-        .get(property::WAIT)
-        .is_some_and(|wait| wait.eq_ignore_ascii_case("true"))
+    if !half
+        && properties
+            .get(property::WAIT)
+            .is_some_and(|wait| wait.eq_ignore_ascii_case("true"))
     {
-        // It is the default, so nine bytes of every record can be saved.
+        // It is the default, so nine bytes of every record but those of halves can be saved.
         properties.remove(property::WAIT);
     }
     properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
     let queue_id = message.queue_id;
+    if half {
+        transaction::make_half(&mut message);
+    }
     broker.divert_delayed(&mut message);
     let waits = message.message.waits_for_store();
     let put = if defect!(broker.env, AckBeforeAppend)

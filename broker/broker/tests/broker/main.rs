@@ -16,3 +16,4 @@ mod reply;
 mod retry;
 mod send;
 mod support;
+mod transactions;

@@ -156,7 +156,6 @@ async fn refused(stack: &Stack, request: RemotingCommand) -> (i32, String) {
 async fn what_cannot_be_stored_is_refused_with_its_code() {
     let stack = Stack::start().await;
     let send = |topic: &str, queue_id| send_request(&Message::new(topic, "x"), queue_id);
-    let half = order("half").with_property("TRAN_MSG", "true");
     let huge = order(&"x".repeat(5 << 20));
     let wordy = order("x").with_property("p", "v".repeat(33_000));
     for (request, code, remark) in [
@@ -185,11 +184,6 @@ async fn what_cannot_be_stored_is_refused_with_its_code() {
             send("%RETRY%a b", 0),
             ResponseCode::SYSTEM_ERROR,
             "illegal characters",
-        ),
-        (
-            send_request(&half, 0),
-            ResponseCode::NO_PERMISSION,
-            "transaction",
         ),
         (
             send_request(&huge, 0),

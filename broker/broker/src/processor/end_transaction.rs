@@ -1,0 +1,170 @@
+//! Ends of transactions: END_TRANSACTION (`EndTransactionProcessor`), and half messages that are
+//! taken up again: RESUME_CHECK_HALF_MESSAGE (`AdminBrokerProcessor`).
+
+use std::sync::Arc;
+
+use hotfire_env::defect;
+use hotfire_protocol::header::transaction::{
+    EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader,
+};
+use hotfire_protocol::message::{id, sys_flag};
+use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode};
+use hotfire_remoting::Handled;
+use hotfire_store::{PutMessageStatus, PutResult};
+
+use super::send_outcome::outcome;
+use super::{Answer, done};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::transaction::{self, find_fault};
+
+/// A final message that waits for the disk.
+struct Flushing {
+    put: PutResult,
+    half_offset: i64,
+}
+
+/// How far a decision has come.
+enum Ended {
+    Answered(Answer),
+    Waits(Flushing),
+}
+
+/// END_TRANSACTION: commits or rolls back. "Unknown" gets no answer, not even if one is asked for:
+/// the check service will come back to it.
+pub(super) fn handle(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+    let ended = match request.header::<EndTransactionRequestHeader>() {
+        Ok(header) => match header.commit_or_rollback {
+            sys_flag::TRANSACTION_COMMIT => commit(broker, &header, &request),
+            sys_flag::TRANSACTION_ROLLBACK => Ended::Answered(rollback(broker, &header, &request)),
+            undecided => {
+                let (id, group) = (&header.msg_id, &header.producer_group);
+                tracing::debug!(
+                    id,
+                    group,
+                    undecided,
+                    "a producer does not know how to decide"
+                );
+                return Handled::None;
+            }
+        },
+        Err(error) => Ended::Answered(Err(error.into())),
+    };
+    match ended {
+        Ended::Answered(answer) => {
+            Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
+        }
+        Ended::Waits(flushing) => {
+            let broker = broker.clone();
+            Handled::Later(Box::pin(async move {
+                let put = broker.store.wait_durable(flushing.put, true).await;
+                let answer = committed(&broker, &put, flushing.half_offset, &request);
+                Some(answer.unwrap_or_else(|refusal| refusal.response(&request)))
+            }))
+        }
+    }
+}
+
+/// The half message that a decision is about, checked.
+fn look_up(broker: &State, header: &EndTransactionRequestHeader) -> Result<MessageExt, Refusal> {
+    let wrong = |remark: &str| Refusal::new(ResponseCode::SYSTEM_ERROR, remark);
+    let half = broker
+        .store
+        .look_message_by_offset(header.commit_log_offset)
+        .ok_or_else(|| wrong("Find prepared transaction message failed"))?;
+    match find_fault(&half, header) {
+        Some(fault) => {
+            tracing::warn!(id = header.msg_id, fault, "a transaction cannot be ended");
+            Err(wrong(fault))
+        }
+        None => Ok(half),
+    }
+}
+
+fn commit(
+    broker: &Arc<State>,
+    header: &EndTransactionRequestHeader,
+    request: &RemotingCommand,
+) -> Ended {
+    let half = match look_up(broker, header) {
+        Ok(half) => half,
+        Err(refusal) => return Ended::Answered(Err(refusal)),
+    };
+    let half_offset = half.queue_offset;
+    let Some(mut message) = transaction::final_message(half) else {
+        let remark = "the half message has no real topic and queue";
+        return Ended::Answered(Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark)));
+    };
+    broker.divert_delayed(&mut message);
+    let waits = message.message.waits_for_store() && broker.sync_flush;
+    let put = broker.store.append(message);
+    if put.status == PutMessageStatus::PutOk && waits {
+        Ended::Waits(Flushing { put, half_offset })
+    } else {
+        Ended::Answered(committed(broker, &put, half_offset, request))
+    }
+}
+
+/// The answer to a commit whose message the store has dealt with, after the op message.
+fn committed(
+    broker: &State,
+    put: &PutResult,
+    half_offset: i64,
+    request: &RemotingCommand,
+) -> Answer {
+    if !put.is_stored() {
+        let (code, remark) = outcome(&broker.config(), put.status);
+        return Err(Refusal::new(code, remark.unwrap_or_default()));
+    }
+    note_decided(broker, half_offset);
+    done(request)
+}
+
+fn rollback(
+    broker: &Arc<State>,
+    header: &EndTransactionRequestHeader,
+    request: &RemotingCommand,
+) -> Answer {
+    let half = look_up(broker, header)?;
+    let half_offset = half.queue_offset;
+    if defect!(broker.env, DeliverRolledBack)
+        && let Some(message) = transaction::final_message(half)
+    {
+        broker.store.append(message);
+    }
+    note_decided(broker, half_offset);
+    done(request)
+}
+
+/// Stores the op message of a decision. If that fails the decision stands, and the half message is
+/// checked once more.
+fn note_decided(broker: &State, half_offset: i64) {
+    let op = transaction::op_message(half_offset, broker.address(), broker.env.now_ms());
+    let put = broker.store.append(op);
+    if put.status != PutMessageStatus::PutOk {
+        let status = put.status.name();
+        tracing::error!(half_offset, status, "cannot store an op message");
+    }
+}
+
+/// RESUME_CHECK_HALF_MESSAGE: has a message that was given up checked again.
+pub(super) fn resume_check(broker: &State, request: &RemotingCommand) -> Answer {
+    let header: ResumeCheckHalfMessageRequestHeader = request.header()?;
+    let failed = |why: &str| {
+        let remark = format!("Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed: {why}.");
+        Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
+    };
+    let (_, offset) = header
+        .msg_id
+        .as_deref()
+        .and_then(id::parse_offset_msg_id)
+        .ok_or_else(|| failed("msgId is not an offset message id"))?;
+    let parked = broker
+        .store
+        .look_message_by_offset(offset)
+        .ok_or_else(|| failed("there is no such message"))?;
+    match broker.store.append(transaction::resumed(parked)).status {
+        PutMessageStatus::PutOk => done(request),
+        status => Err(failed(status.name())),
+    }
+}
