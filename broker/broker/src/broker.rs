@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::acl::{self, AccessControl, AclError};
 use crate::client_info::EXPIRY_SCAN;
 use crate::config::BrokerConfig;
 use crate::config_file;
@@ -49,6 +50,9 @@ pub enum BrokerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Access control is on and cannot be set up.
+    #[error(transparent)]
+    Acl(#[from] AclError),
     /// The message store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,6 +212,10 @@ fn load(
             .map_err(|_| BrokerError::Config(format!("brokerIP1: `{ip}` is not an address")))?,
         None => env.network().local_ip(),
     };
+    let acl = match config.acl_enable {
+        true => Some(AccessControl::load(&**env.disk())?),
+        false => None,
+    };
     let slots = config.send_message_thread_pool_nums;
     let gate = SendGate::new(slots, config.send_thread_pool_queue_capacity);
     Ok(State {
@@ -221,6 +229,7 @@ fn load(
         entropy: env.entropy("broker queue choice"),
         namesrv: Client::new(env, ClientConfig::default(), None),
         started_ms,
+        acl,
         topics: RwLock::new(topics),
         groups: RwLock::new(groups),
         offsets: Mutex::new(offsets.unwrap_or_default()),
@@ -308,7 +317,7 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
     let config = state.config();
     let offset_writes = config.flush_consumer_offset_interval;
     let cursor_writes = config.flush_delay_offset_interval;
-    vec![
+    let mut tasks = vec![
         state
             .env
             .spawn("registration", renew_registration(state.clone())),
@@ -350,7 +359,13 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
             delay::PASS_INTERVAL,
             State::deliver_due,
         ),
-    ]
+    ];
+    if state.acl.is_some() {
+        let interval = acl::WATCH_INTERVAL;
+        let watch = |state: &State| state.reload_access_control();
+        tasks.push(periodic(state, "watch-acl", interval, interval, watch));
+    }
+    tasks
 }
 
 async fn renew_registration(state: Arc<State>) {

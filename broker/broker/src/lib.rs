@@ -10,8 +10,9 @@
 //! - Every table has a lock of its own; no two are held at once, and none while waiting.
 //! - Whatever a client sends, the worst that comes of it is an error response.
 //!
-//! Left out so far: SQL filters, replication, access control, and what 5.x adds to the protocol.
+//! Left out so far: SQL filters, replication, and what 5.x adds to the protocol.
 
+mod acl;
 mod broker;
 mod client_info;
 mod config;
@@ -36,6 +37,7 @@ mod tests_support;
 mod topics;
 mod transaction;
 
+pub use acl::AclError;
 pub use broker::{Broker, BrokerError};
 pub use config::{BrokerConfig, DEFAULT_PORT, PropertyError};
 pub use delay::{BadDelay, DelayLevels};

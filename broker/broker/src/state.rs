@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::acl::AccessControl;
 use crate::config::{BrokerConfig, DEFAULT_PORT};
 use crate::config_file;
 use crate::consumer_offset::ConsumerOffsets;
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub namesrv: Client,
     pub started_ms: i64,
 
+    /// If access control is on.
+    pub acl: Option<AccessControl>,
     pub topics: RwLock<Topics>,
     pub groups: RwLock<Groups>,
     pub offsets: Mutex<ConsumerOffsets>,

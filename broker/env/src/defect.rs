@@ -80,6 +80,10 @@ defects! {
     CheckDecided = "check-decided",
     /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
     BookTwice = "book-twice",
+    /// Access control takes any signature of a known account for its own. INV-ACCESS.
+    TrustSignatures = "trust-signatures",
+    /// The broker refuses what access control forbids, and does it all the same. INV-PHANTOM.
+    RefuseAndServe = "refuse-and-serve",
 }
 
 impl fmt::Display for Defect {

@@ -111,6 +111,7 @@ const KEYS: &[Key] = keys! {
     "brokerPermission" => broker_permission,
     "regionId" => region_id,
     "traceOn" => trace_on,
+    "aclEnable" => acl_enable,
     "autoCreateTopicEnable" => auto_create_topic_enable,
     "autoCreateSubscriptionGroup" => auto_create_subscription_group,
     "defaultTopicQueueNums" => default_topic_queue_nums,
@@ -266,7 +267,6 @@ const SPECIAL: &[Key] = &[
 
 /// Settings that would change what is promised, with the only value that is supported so far.
 pub(super) const FIXED: &[(&str, &str)] = &[
-    ("aclEnable", "false"),
     ("brokerRole", "ASYNC_MASTER"),
     ("duplicationEnable", "false"),
     ("enableConsumeQueueExt", "false"),

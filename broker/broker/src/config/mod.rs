@@ -40,6 +40,10 @@ pub struct BrokerConfig {
     /// Whether send responses switch on tracing (`traceOn`). Default true.
     pub trace_on: bool,
 
+    /// Whether requests are checked (`aclEnable`): by the accounts in `conf/plain_acl.yml` and
+    /// `conf/acl`, below the data folder. Read at start. Default false.
+    pub acl_enable: bool,
+
     /// Whether topics are created when somebody sends to them (`autoCreateTopicEnable`).
     pub auto_create_topic_enable: bool,
     /// Whether consumer groups are created when they show up (`autoCreateSubscriptionGroup`).
@@ -123,6 +127,7 @@ impl Default for BrokerConfig {
             broker_permission: READ_WRITE,
             region_id: "DefaultRegion".to_owned(),
             trace_on: true,
+            acl_enable: false,
             auto_create_topic_enable: true,
             auto_create_subscription_group: true,
             default_topic_queue_nums: 8,

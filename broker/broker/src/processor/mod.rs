@@ -5,6 +5,7 @@
 //! wait for the disk or for messages. Whatever a peer sends, the worst that comes of it is an error
 //! response.
 
+mod acl;
 mod admin;
 mod client;
 mod end_transaction;
@@ -21,6 +22,7 @@ mod stats;
 
 use std::sync::Arc;
 
+use hotfire_env::defect;
 use hotfire_protocol::header::Field;
 use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
@@ -46,24 +48,14 @@ type Answer = Result<RemotingCommand, Refusal>;
 
 impl RequestHandler for Processor {
     fn handle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
-        let broker = &self.broker;
-        match RequestCode(request.code) {
-            RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE => send::handle(broker, channel, request),
-            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
-                reply::handle(broker, channel, request)
+        if let Err(refusal) = self.broker.admit(channel, &request) {
+            let refused = Handled::Reply(refusal.response(&request));
+            if defect!(self.broker.env, RefuseAndServe) {
+                self.serve(channel, request);
             }
-            RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
-                pull::handle(broker, channel, request)
-            }
-            RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
-            RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
-            _ => {
-                let answer = self.answer(channel, &request);
-                Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
-            }
+            return refused;
         }
+        self.serve(channel, request)
     }
 
     fn connected(&self, channel: &Channel) {
@@ -85,6 +77,31 @@ impl RequestHandler for Processor {
 }
 
 impl Processor {
+    /// Takes a request that may be served.
+    fn serve(&self, channel: &Channel, request: RemotingCommand) -> Handled {
+        let broker = &self.broker;
+        match RequestCode(request.code) {
+            RequestCode::SEND_MESSAGE
+            | RequestCode::SEND_MESSAGE_V2
+            | RequestCode::SEND_BATCH_MESSAGE => send::handle(broker, channel, request),
+            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
+                reply::handle(broker, channel, request)
+            }
+            RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
+                pull::handle(broker, channel, request)
+            }
+            RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
+            RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
+            RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
+            | RequestCode::DELETE_ACL_CONFIG
+            | RequestCode::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG => acl::change(broker, request),
+            _ => {
+                let answer = self.answer(channel, &request);
+                Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
+            }
+        }
+    }
+
     /// The requests that are answered on the spot.
     fn answer(&self, channel: &Channel, request: &RemotingCommand) -> Answer {
         let broker = &self.broker;
@@ -120,6 +137,8 @@ impl Processor {
             RequestCode::GET_ALL_DELAY_OFFSET => admin::all_cursors(broker, request),
             RequestCode::UPDATE_BROKER_CONFIG => admin::update_config(broker, request),
             RequestCode::GET_BROKER_CONFIG => admin::config(broker, request),
+            RequestCode::GET_BROKER_CLUSTER_ACL_INFO => acl::versions(broker, request),
+            RequestCode::GET_BROKER_CLUSTER_ACL_CONFIG => acl::config(broker, request),
             RequestCode::GET_TOPIC_STATS_INFO => stats::topic(broker, request),
             RequestCode::GET_CONSUME_STATS => stats::group(broker, request),
             RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => stats::groups_of(broker, request),

@@ -3,6 +3,7 @@
 //! Fields are declared in alphabetical order of their names on the wire, because that is the order
 //! in which Apache RocketMQ writes them. Whatever is missing in a text has its default.
 
+pub mod acl;
 pub mod connection;
 pub mod fastjson;
 pub mod group;
@@ -17,6 +18,7 @@ pub mod running;
 pub mod stats;
 pub mod topic;
 
+pub use acl::*;
 pub use connection::*;
 pub use fastjson::JsonError;
 pub use group::*;

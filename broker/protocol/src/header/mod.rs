@@ -4,6 +4,7 @@
 //! names that the Java header classes give them. Fields of type `Option` may be missing; unknown
 //! fields are left alone.
 
+pub mod acl;
 pub mod admin;
 pub mod client;
 pub mod namesrv;
