@@ -9,7 +9,7 @@ use std::time::Duration;
 use hotfire_env::{Env, TaskHandle, defect};
 use hotfire_protocol::topic;
 use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
-use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver};
+use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -27,6 +27,7 @@ use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
 use crate::send_gate::SendGate;
 use crate::state::State;
+use crate::timer;
 use crate::topics::Topics;
 
 /// When committed offsets are written for the first time.
@@ -97,7 +98,11 @@ impl Broker {
         observer: Option<Arc<dyn BrokerObserver>>,
         store: MessageStore,
     ) -> Result<Self, BrokerError> {
-        let state = Arc::new(load(env, config, observer, store)?);
+        let timers = match config.store.timer_wheel_enable {
+            true => Some(TimerStore::open(&store).await?),
+            false => None,
+        };
+        let state = Arc::new(load(env, config, observer, store, timers)?);
         let weak = Arc::downgrade(&state);
         state.store.set_arrival_listener(Arc::new(move |arrival| {
             if let Some(state) = weak.upgrade() {
@@ -146,6 +151,7 @@ impl Broker {
         }
         self.state.save_offsets();
         self.state.save_cursors();
+        self.state.close_timers().await;
         if let Err(error) = self.state.store.shutdown().await {
             tracing::error!(%error, "cannot close the store");
         }
@@ -184,6 +190,7 @@ fn load(
     config: BrokerConfig,
     observer: Option<Arc<dyn BrokerObserver>>,
     store: MessageStore,
+    timers: Option<TimerStore>,
 ) -> Result<State, BrokerError> {
     let started_ms = env.now_ms();
     let mut topics = Topics::new(&config, started_ms);
@@ -238,6 +245,7 @@ fn load(
         channels: Mutex::default(),
         locks: Mutex::default(),
         cursors: Mutex::new(cursors),
+        timers,
         files: Mutex::default(),
         hold: Mutex::new(PullHold::default()),
         woken: Mutex::default(),
@@ -321,6 +329,7 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
         state
             .env
             .spawn("registration", renew_registration(state.clone())),
+        state.env.spawn("timers", timer::run(state.clone())),
         state
             .env
             .spawn("wake-pulls", run_woken_pulls(state.clone())),

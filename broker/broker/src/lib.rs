@@ -34,6 +34,7 @@ mod send_gate;
 mod state;
 #[cfg(test)]
 mod tests_support;
+mod timer;
 mod topics;
 mod transaction;
 

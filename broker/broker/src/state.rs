@@ -11,7 +11,7 @@ use hotfire_protocol::header::client::NotifyConsumerIdsChangedRequestHeader;
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::{RemotingCommand, RequestCode, topic};
 use hotfire_remoting::{Channel, Client, ConnectionId};
-use hotfire_store::{MessageInner, MessageStore};
+use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub channels: Mutex<BTreeMap<ConnectionId, Channel>>,
     pub locks: Mutex<RebalanceLocks>,
     pub cursors: Mutex<DelayCursors>,
+    /// The messages for an arbitrary time; none if the wheel is switched off.
+    pub timers: Option<TimerStore>,
     /// Held while a file is written, so that an older table never replaces a newer one.
     pub files: Mutex<()>,
 

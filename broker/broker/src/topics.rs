@@ -57,6 +57,9 @@ impl Topics {
         topics.add(&config.broker_name, 1, inherit(config.broker_topic_enable));
         topics.add(topic::OFFSET_MOVED_EVENT, 1, READ_WRITE);
         topics.add(topic::SCHEDULE_TOPIC, SCHEDULE_QUEUES, READ_WRITE);
+        if config.store.timer_wheel_enable {
+            topics.add(topic::TIMER_TOPIC, 1, READ_WRITE);
+        }
         if config.trace_topic_enable {
             topics.add(&config.msg_trace_topic_name, 1, READ_WRITE);
         }
@@ -240,6 +243,7 @@ mod tests {
                 ("SELF_TEST_TOPIC", 1, 6),
                 ("TBW102", 8, 7),
                 ("broker-a", 1, 7),
+                ("rmq_sys_wheel_timer", 1, 6),
             ]
         );
         assert_eq!(
@@ -353,7 +357,10 @@ mod tests {
     #[test]
     fn the_file_is_what_apache_rocketmq_writes() {
         let golden = include_str!("../tests/fixtures/topics.json");
-        let mut restored = topics();
+        let mut config = BrokerConfig::default();
+        // 4.9 has no timer wheel.
+        config.store.timer_wheel_enable = false;
+        let mut restored = Topics::new(&config, 1_000);
         restored.restore(fastjson::from_slice(golden.as_bytes()).unwrap());
         assert_eq!(restored.version.counter, 15);
         assert_eq!(restored.get("GoldenOrder").unwrap().write_queue_nums, 4);

@@ -78,6 +78,12 @@ defects! {
     ForgetHalf = "forget-half",
     /// The check service asks about half messages that are decided. INV-TXCHECK.
     CheckDecided = "check-decided",
+    /// Messages for a time are delivered some seconds before it. INV-EARLY.
+    TimerEarly = "timer-early",
+    /// The timer wheel stands still at some slots for a minute. INV-LATE.
+    TimerStalls = "timer-stalls",
+    /// Some messages for a time are delivered twice. INV-ONCE.
+    TimerTwice = "timer-twice",
     /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
     BookTwice = "book-twice",
     /// Access control takes any signature of a known account for its own. INV-ACCESS.

@@ -14,6 +14,8 @@ pub const REPLY_POSTFIX: &str = "REPLY_TOPIC";
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Holds messages that are to be delivered later.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Holds messages that are to be delivered at an arbitrary time.
+pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// For benchmarks.
 pub const BENCHMARK_TOPIC: &str = "BenchmarkTest";
 /// Holds half messages.

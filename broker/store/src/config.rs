@@ -87,6 +87,25 @@ pub struct StoreConfig {
 
     /// The delays of the levels 1 and up, in milliseconds (`messageDelayLevel`).
     pub delay_levels: Vec<i64>,
+    /// Whether messages for an arbitrary time are taken (`timerWheelEnable`). Default true.
+    pub timer_wheel_enable: bool,
+    /// How precisely they are delivered, in milliseconds (`timerPrecisionMs`): 100, 200, 500 or
+    /// 1000, the default. It must stay the same as long as messages wait.
+    pub timer_precision_ms: i64,
+    /// How far ahead a message's time may be (`timerMaxDelaySec`). Default 3 days.
+    pub timer_max_delay: Duration,
+    /// After how many ticks a waiting message goes round (`timerRollWindowSlot`). Default 172,800.
+    pub timer_roll_window_slots: u32,
+    /// How many ticks the wheel shows. Apache RocketMQ's constant, and the default, is 604,800:
+    /// seven days of seconds.
+    pub timer_wheel_slots: u32,
+    /// The length of a timer log file in bytes (`mappedFileSizeTimerLog`). Default 100 MiB.
+    pub timer_log_file_size: u64,
+    /// The pause between two flushes of the timers (`timerFlushIntervalMs`). Default 1 s.
+    pub timer_flush_interval: Duration,
+    /// How many messages for one tick are taken; up to twice as many at random
+    /// (`timerCongestNumEachSlot`). Default 2^31 - 1.
+    pub timer_congest_num_each_slot: i32,
     /// Whether recovery compares bodies with their checksums (`checkCRCOnRecover`). Default true.
     pub check_crc_on_recover: bool,
     /// How long the append lock may be held before the page cache counts as busy
@@ -127,6 +146,14 @@ impl Default for StoreConfig {
             delete_files_interval: Duration::from_millis(100),
             delete_file_batch_max: 10,
             delay_levels: default_delay_levels(),
+            timer_wheel_enable: true,
+            timer_precision_ms: 1000,
+            timer_max_delay: Duration::from_secs(3 * 86_400),
+            timer_roll_window_slots: 2 * 86_400,
+            timer_wheel_slots: 7 * 86_400,
+            timer_log_file_size: 100 << 20,
+            timer_flush_interval: Duration::from_secs(1),
+            timer_congest_num_each_slot: i32::MAX,
             check_crc_on_recover: true,
             os_page_cache_busy_timeout: Duration::from_secs(1),
         }
@@ -179,6 +206,14 @@ impl StoreConfig {
             || i32::try_from(self.max_index_num).is_err()
         {
             return wrong("hash slots and entries of an index file are counted with 31 bits");
+        }
+        if !(1..=1000).contains(&self.timer_precision_ms) || self.timer_wheel_slots < 120 {
+            return wrong(
+                "a tick of the timer wheel has 1 to 1000 ms, and it has 120 slots or more",
+            );
+        }
+        if !(1024..=FILE_MAX).contains(&self.timer_log_file_size) {
+            return wrong("a timer log file has 1 KiB to 2 GiB");
         }
         Ok(())
     }

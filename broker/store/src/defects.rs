@@ -22,6 +22,12 @@ pub(crate) fn garble(body: &mut Bytes) {
     *body = changed.freeze();
 }
 
+/// Whether the timer wheel stands still at a slot: at about one in 8, for a minute.
+pub(crate) fn is_stalled(slot_ms: i64, now_ms: i64) -> bool {
+    let is_slow = (slot_ms as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61 == 0;
+    is_slow && now_ms - slot_ms < 60_000
+}
+
 fn chosen(value: u64) -> bool {
     // Fibonacci hashing: the top bits of a product with 2^64 / phi.
     value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58 == 0

@@ -40,6 +40,7 @@ mod record_view;
 mod recovery;
 mod state;
 mod store;
+mod timer;
 
 pub use checkpoint::Checkpoint;
 pub use config::{FlushDiskType, StoreConfig};
@@ -53,3 +54,4 @@ pub use query::{Boundary, QueryResult};
 pub use record_view::RecordView;
 pub use state::NotWriteable;
 pub use store::{ArrivalListener, MessageStore};
+pub use timer::{TimerCheckpoint, TimerCount, TimerStore};

@@ -161,6 +161,12 @@ const KEYS: &[Key] = keys! {
     "cleanResourceInterval" => store.clean_resource_interval,
     "deleteCommitLogFilesInterval" => store.delete_files_interval,
     "deleteFileBatchMax" => store.delete_file_batch_max,
+    "timerWheelEnable" => store.timer_wheel_enable,
+    "timerFlushIntervalMs" => store.timer_flush_interval,
+    "timerRollWindowSlot" => store.timer_roll_window_slots,
+    "timerWheelSlots" => store.timer_wheel_slots,
+    "timerCongestNumEachSlot" => store.timer_congest_num_each_slot,
+    "mappedFileSizeTimerLog" => store.timer_log_file_size,
     "checkCRCOnRecover" => store.check_crc_on_recover,
     "osPageCacheBusyTimeOutMills" => store.os_page_cache_busy_timeout,
 };
@@ -243,6 +249,26 @@ const SPECIAL: &[Key] = &[
         },
     },
     Key {
+        name: "timerPrecisionMs",
+        set: |config, text| {
+            // Java rounds down to one of these, too (`setTimerPrecisionMs`).
+            let wanted = i64::read(text)?;
+            let precisions = [1000, 500, 200, 100];
+            let precision = precisions.into_iter().find(|&known| known <= wanted);
+            config.store.timer_precision_ms = precision.unwrap_or(100);
+            Ok(())
+        },
+        show: |config| config.store.timer_precision_ms.to_string(),
+    },
+    Key {
+        name: "timerMaxDelaySec",
+        set: |config, text| {
+            config.store.timer_max_delay = Duration::from_secs(u64::from(u32::read(text)?));
+            Ok(())
+        },
+        show: |config| config.store.timer_max_delay.as_secs().to_string(),
+    },
+    Key {
         name: "diskMaxUsedSpaceRatio",
         set: |config, text| {
             config.store.disk_max_used_space_ratio = f64::from(u32::read(text)?) / 100.0;
@@ -300,6 +326,10 @@ pub(super) const WITHOUT_EFFECT: &str = "\
     serverChannelMaxIdleTimeSeconds serverOnewaySemaphoreValue \
     serverPooledByteBufAllocatorEnable serverSelectorThreads serverSocketBacklog \
     serverSocketRcvBufSize serverSocketSndBufSize serverWorkerThreads slaveTimeout \
+    timerCheckMetricsWhen timerEnableCheckMetrics timerEnableDisruptor \
+    timerEnableRetryUntilSuccess timerGetMessageThreadNum timerInterceptDelayLevel \
+    timerMetricSmallThreshold timerProgressLogIntervalMs timerPutMessageThreadNum \
+    timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
     storePathCommitLog storePathConsumeQueue storePathIndex storeCheckpoint abortFile \
     transferMsgByHeap transientStorePoolSize useEpollNativeSelector useReentrantLockWhenPutMessage \
     waitTimeMillsInHeartbeatQueue waitTimeMillsInPullQueue waitTimeMillsInTransactionQueue \

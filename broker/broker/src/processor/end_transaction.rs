@@ -95,7 +95,9 @@ fn commit(
         let remark = "the half message has no real topic and queue";
         return Ended::Answered(Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark)));
     };
-    broker.divert_delayed(&mut message);
+    if let Err(why) = broker.divert(&mut message) {
+        return Ended::Answered(Err(why.refusal(&broker.config())));
+    }
     let waits = message.message.waits_for_store() && broker.sync_flush;
     let put = broker.store.append(message);
     if put.status == PutMessageStatus::PutOk && waits {

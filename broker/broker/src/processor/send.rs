@@ -20,6 +20,7 @@ use crate::config::BrokerConfig;
 use crate::refusal::Refusal;
 use crate::retry;
 use crate::state::{State, Waiting};
+use crate::timer;
 use crate::topics::{FLAG_UNIT, FLAG_UNIT_SUB, TopicWanted};
 use crate::transaction;
 
@@ -51,6 +52,8 @@ struct Flushing {
 struct Answer {
     response: RemotingCommand,
     queue_id: i32,
+    /// The handle of a message for a time.
+    recall_handle: Option<String>,
 }
 
 /// Takes a send: runs it, queues it behind those that wait for the disk, or refuses it.
@@ -334,7 +337,10 @@ fn put_single(
     if half {
         transaction::make_half(&mut message);
     }
-    broker.divert_delayed(&mut message);
+    broker
+        .divert(&mut message)
+        .map_err(|why| why.refusal(config))?;
+    let recall_handle = timer::recall_handle(&message.message, &config.broker_name);
     let waits = message.message.waits_for_store();
     let put = if defect!(broker.env, AckBeforeAppend)
         && broker.defect_clock.fetch_add(1, Ordering::Relaxed) % 50 == 49
@@ -343,7 +349,11 @@ fn put_single(
     } else {
         broker.store.append(message)
     };
-    let answer = Answer { response, queue_id };
+    let answer = Answer {
+        response,
+        queue_id,
+        recall_handle,
+    };
     Ok(sent(broker, config, put, waits, answer))
 }
 
@@ -441,7 +451,11 @@ fn put_batch(
     shared.message.properties = batch_properties(config, header);
     let waits = shared.message.waits_for_store();
     let queue_id = shared.queue_id;
-    let answer = Answer { response, queue_id };
+    let answer = Answer {
+        response,
+        queue_id,
+        recall_handle: None,
+    };
     let put = broker.store.append_batch(MessageBatch { shared });
     Ok(sent(broker, config, put, waits, answer))
 }
@@ -508,6 +522,7 @@ fn answered(config: &BrokerConfig, put: &PutResult, answer: Answer) -> RemotingC
         ext.push("msgId", append.offset_msg_id());
         answer.queue_id.put("queueId", ext);
         append.queue_offset.put("queueOffset", ext);
+        answer.recall_handle.put("recallHandle", ext);
     }
     response
 }

@@ -60,7 +60,9 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
     }
     let mut again = copy(broker, original);
     redirect(broker, &group, retry, &mut again)?;
-    broker.divert_delayed(&mut again);
+    broker
+        .divert(&mut again)
+        .map_err(|why| why.refusal(&broker.config()))?;
     match broker.store.append(again).status {
         PutMessageStatus::PutOk => done(request),
         status => Err(Refusal::new(ResponseCode::SYSTEM_ERROR, status.name())),

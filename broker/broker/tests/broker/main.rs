@@ -16,4 +16,5 @@ mod reply;
 mod retry;
 mod send;
 mod support;
+mod timer;
 mod transactions;

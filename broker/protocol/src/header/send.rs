@@ -109,6 +109,8 @@ header! {
         transaction_id: Option<String> = "transactionId",
         /// The unique key of a batch (5.x).
         batch_uniq_id: Option<String> = "batchUniqId",
+        /// The handle by which a message for a time can be called back (5.3.2).
+        recall_handle: Option<String> = "recallHandle",
         /// The region of the broker.
         region_id: Option<String> = "MSG_REGION",
         /// Whether the message is to be traced.

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod compression;
 pub mod id;
 pub mod property;
+pub mod recall;
 pub mod record;
 pub mod sys_flag;
 
@@ -98,6 +99,19 @@ impl Message {
     #[must_use]
     pub fn with_delay_level(self, level: i32) -> Self {
         self.with_property(property::DELAY, level.to_string())
+    }
+
+    /// The same, delivered when so much time has passed at the broker; instead of a delay level.
+    #[must_use]
+    pub fn with_delay(self, delay: std::time::Duration) -> Self {
+        self.with_property(property::TIMER_DELAY_MS, delay.as_millis().to_string())
+    }
+
+    /// The same, delivered at a time of the broker's clock, in milliseconds since the epoch; instead
+    /// of a delay level. If the time has passed it is delivered at once.
+    #[must_use]
+    pub fn with_deliver_at(self, time_ms: i64) -> Self {
+        self.with_property(property::TIMER_DELIVER_MS, time_ms.to_string())
     }
 
     /// The same with a property.

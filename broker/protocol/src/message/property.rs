@@ -89,6 +89,24 @@ properties! {
     SHARDING_KEY = "__SHARDINGKEY";
     /// The number of messages in an inner batch.
     INNER_NUM = "INNER_NUM";
+    /// The delivery is to be so many seconds after the send.
+    TIMER_DELAY_SEC = "TIMER_DELAY_SEC";
+    /// The delivery is to be so many milliseconds after the send.
+    TIMER_DELAY_MS = "TIMER_DELAY_MS";
+    /// The delivery is to be at this time, in milliseconds since the epoch.
+    TIMER_DELIVER_MS = "TIMER_DELIVER_MS";
+    /// The tick of the timer wheel after which a message is due, in milliseconds since the epoch.
+    TIMER_OUT_MS = "TIMER_OUT_MS";
+    /// When a timed message was taken onto the wheel.
+    TIMER_ENQUEUE_MS = "TIMER_ENQUEUE_MS";
+    /// When a timed message was taken off the wheel.
+    TIMER_DEQUEUE_MS = "TIMER_DEQUEUE_MS";
+    /// How often a timed message went round.
+    TIMER_ROLL_TIMES = "TIMER_ROLL_TIMES";
+    /// The timed message that is to be dropped: topic, `+` and unique key.
+    TIMER_DEL_UNIQKEY = "TIMER_DEL_UNIQKEY";
+    /// The delay level of a message whose delay the wheel keeps.
+    TIMER_DELAY_LEVEL = "TIMER_DELAY_LEVEL";
     /// The topic of a dead letter.
     DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC";
     /// The id of a dead letter.

@@ -24,6 +24,11 @@ const BODY_MAX: usize = 8 << 20;
 const INDEX_SLOTS: u32 = 50_000;
 const INDEX_ENTRIES: u32 = 200_000;
 
+/// Ticks that the timer wheel shows, and the length of a timer log file. RocketMQ's wheel is 38 MB
+/// large, to show a week of seconds; what waits longer than this one shows goes round.
+const TIMER_SLOTS: u32 = 7_200;
+const TIMER_LOG_FILE: u64 = 1 << 20;
+
 /// A broker, over all lives of its process.
 pub(super) struct BrokerNode {
     config: BrokerConfig,
@@ -82,6 +87,8 @@ fn store_config(cluster: &Cluster) -> StoreConfig {
         consume_queue_file_units: cluster.consume_queue_file_entries,
         max_hash_slot_num: INDEX_SLOTS,
         max_index_num: INDEX_ENTRIES,
+        timer_wheel_slots: TIMER_SLOTS,
+        timer_log_file_size: TIMER_LOG_FILE,
         delay_levels: cluster
             .delay_levels
             .iter()

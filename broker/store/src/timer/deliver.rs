@@ -1,0 +1,275 @@
+//! The way of a message onto the wheel, and from there to its topic.
+
+use std::io;
+
+use hotfire_env::defect;
+use hotfire_protocol::hash::java_string_hash;
+use hotfire_protocol::message::{property, record};
+use hotfire_protocol::topic::TIMER_TOPIC;
+use hotfire_protocol::{MessageExt, Properties};
+
+use super::TimerStore;
+use super::record::{TimerRecord, magic};
+use super::recovery::is_settled;
+use super::schedule::{Schedule, Timer};
+use crate::message::{MessageInner, PutMessageStatus, PutResult};
+use crate::{CqUnit, RecordView, defects};
+
+/// What is to become of a message whose time has come.
+enum Due {
+    /// It is put into its topic, or round once more.
+    Put(Box<MessageExt>),
+    /// Nothing: it is not there any more, is to be dropped, or is a wish itself.
+    Nothing,
+}
+
+impl TimerStore {
+    /// Takes new messages onto the wheel and delivers what is due at `now_ms`, up to `budget`
+    /// messages each. True if there is more to do at once.
+    pub fn run(&self, now_ms: i64, budget: usize) -> bool {
+        let mut schedule = self.inner.schedule.lock();
+        schedule.set_now(now_ms);
+        let taken = self.take(&mut schedule, now_ms, budget);
+        let mut read_to_ms = now_ms;
+        if defect!(self.inner.store.inner.env, TimerEarly) {
+            read_to_ms += 3 * schedule.wheel.precision_ms();
+        }
+        let delivered = self.deliver(&mut schedule, read_to_ms, now_ms, budget);
+        taken == Some(budget) || delivered == Some(budget)
+    }
+
+    /// Takes messages from the timer topic's queue onto the wheel, and returns their number; `None`
+    /// if that failed or has to wait.
+    fn take(&self, schedule: &mut Schedule, now_ms: i64, budget: usize) -> Option<usize> {
+        let store = &self.inner.store;
+        let min = store.min_offset_in_queue(TIMER_TOPIC, 0);
+        let max = store.max_offset_in_queue(TIMER_TOPIC, 0);
+        if !(min..=max).contains(&schedule.queue_offset) {
+            let offset = schedule.queue_offset;
+            tracing::warn!(offset, min, max, "the timers were outside of their queue");
+            schedule.queue_offset = offset.max(min).min(max);
+        }
+        let units = store.units(TIMER_TOPIC, 0, schedule.queue_offset, budget);
+        for unit in &units {
+            match self.take_unit(schedule, unit, now_ms) {
+                Ok(true) => schedule.queue_offset += 1,
+                Ok(false) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "cannot write the timer log");
+                    return None;
+                }
+            }
+        }
+        Some(units.len())
+    }
+
+    /// Takes a message onto the wheel; false if that has to wait.
+    fn take_unit(&self, schedule: &mut Schedule, unit: &CqUnit, now: i64) -> io::Result<bool> {
+        let Some(bytes) = self.inner.store.look_record(unit.offset) else {
+            tracing::warn!(offset = unit.offset, "a timed message is gone");
+            return Ok(true);
+        };
+        let view = RecordView::parse(&bytes).ok();
+        let timer = view.and_then(|view| {
+            let out_ms = view.property(property::TIMER_OUT_MS)?.parse().ok()?;
+            let topic = view.property(property::REAL_TOPIC)?;
+            let deletes = view.property(property::TIMER_DEL_UNIQKEY).is_some();
+            let timer = Timer {
+                offset: unit.offset,
+                size: unit.size,
+                out_ms,
+                topic_hash: java_string_hash(topic),
+                deletes,
+            };
+            Some((timer, topic))
+        });
+        let Some((timer, topic)) = timer.filter(|(timer, _)| timer.out_ms >= 0) else {
+            // Anybody may send to the timer topic itself.
+            tracing::warn!(offset = unit.offset, "a timed message without a time");
+            return Ok(true);
+        };
+        let taken = schedule.take(&timer, now)?;
+        if taken {
+            if timer.deletes
+                && let Some(reading) = &mut schedule.reading
+            {
+                // It may have come into the slot that is being read.
+                reading.dropped.extend(wishes(&bytes));
+            }
+            self.count(topic, if timer.deletes { -1 } else { 1 }, now);
+        }
+        Ok(taken)
+    }
+
+    /// Delivers what is due, and returns the number of messages; `None` if one could not be
+    /// delivered, which is tried again.
+    fn deliver(
+        &self,
+        schedule: &mut Schedule,
+        read_to_ms: i64,
+        now_ms: i64,
+        budget: usize,
+    ) -> Option<usize> {
+        let mut delivered = 0;
+        while delivered < budget && schedule.read_on(read_to_ms) {
+            if defect!(self.inner.store.inner.env, TimerStalls)
+                && defects::is_stalled(schedule.read_ms(), now_ms)
+            {
+                return None;
+            }
+            let reading = schedule.reading.as_mut()?;
+            if reading.dropped.is_empty() {
+                let wishes = reading.left.iter().filter(|(_, record)| record.deletes());
+                let wishes: Vec<_> = wishes.map(|(_, record)| record.offset).collect();
+                for offset in wishes {
+                    let bytes = self.inner.store.look_record(offset).unwrap_or_default();
+                    reading.dropped.extend(self::wishes(&bytes));
+                }
+            }
+            while delivered < budget
+                && let Some(&(at, record)) = schedule.reading.as_ref()?.left.front()
+            {
+                if !is_settled(&self.inner.store, &record) {
+                    self.deliver_one(schedule, at, &record, now_ms)?;
+                    delivered += 1;
+                }
+                schedule.reading.as_mut()?.left.pop_front();
+            }
+            schedule.finish_slot();
+        }
+        Some(delivered)
+    }
+
+    /// Deals with a message whose time has come; `None` if that is to be tried again.
+    fn deliver_one(
+        &self,
+        schedule: &mut Schedule,
+        at: u64,
+        record: &TimerRecord,
+        now_ms: i64,
+    ) -> Option<()> {
+        let message = match self.due(schedule, record) {
+            Due::Put(message) => *message,
+            Due::Nothing => {
+                let settled = schedule.settle(at, record.offset, 0);
+                return settled.map_err(failed).ok();
+            }
+        };
+        let real_topic = message.message.properties.get(property::REAL_TOPIC);
+        let real_topic = real_topic.unwrap_or_default().to_owned();
+        let put = self.put(message, record, now_ms);
+        match (&put.append, put.status) {
+            (Some(append), _) => {
+                let until = append.physical_offset + append.bytes as i64;
+                // Both are in memory: a crash of the process finds both or neither.
+                let settled = schedule.settle(at, append.physical_offset, until);
+                self.count(&real_topic, -1, now_ms);
+                settled.map_err(failed).ok()
+            }
+            (None, PutMessageStatus::MessageIllegal) => {
+                tracing::error!(topic = real_topic, "a timed message cannot be delivered");
+                schedule.settle(at, record.offset, 0).map_err(failed).ok()
+            }
+            (None, status) => {
+                tracing::warn!(status = status.name(), "cannot deliver a timed message yet");
+                None
+            }
+        }
+    }
+
+    /// What is to become of a message whose time has come.
+    fn due(&self, schedule: &Schedule, record: &TimerRecord) -> Due {
+        if record.deletes() {
+            return Due::Nothing;
+        }
+        let bytes = self.inner.store.look_record(record.offset);
+        let Some(message) = bytes.and_then(|mut bytes| record::decode(&mut bytes, false).ok())
+        else {
+            tracing::warn!(offset = record.offset, "a timed message is gone");
+            return Due::Nothing;
+        };
+        let properties = &message.message.properties;
+        let topic = properties.get(property::REAL_TOPIC).unwrap_or_default();
+        let key = message.message.unique_key().unwrap_or_default();
+        let dropped = schedule.reading.as_ref().map(|reading| &reading.dropped);
+        if !record.is(magic::ROLL)
+            && dropped.is_some_and(|dropped| {
+                !dropped.is_empty() && dropped.contains(&delete_key(topic, key))
+            })
+        {
+            return Due::Nothing;
+        }
+        Due::Put(Box::new(message))
+    }
+
+    /// Puts a message into its topic, or round once more.
+    fn put(&self, message: MessageExt, record: &TimerRecord, now_ms: i64) -> PutResult {
+        let store = &self.inner.store;
+        let mut copy = MessageInner::from(message);
+        let rolls = record.is(magic::ROLL);
+        if !rolls {
+            restore(&mut copy);
+        }
+        let bare = copy.clone();
+        note_times(&mut copy.message.properties, record, rolls, now_ms);
+        let twice = (defect!(store.inner.env, TimerTwice) && defects::is_chosen(record.offset))
+            .then(|| copy.clone());
+        let put = store.append(copy);
+        if let (Some(again), true) = (twice, put.is_stored()) {
+            store.append(again);
+        }
+        if put.status == PutMessageStatus::PropertiesSizeExceeded {
+            // They fitted when it came: it goes without the times rather than being lost.
+            return store.append(bare);
+        }
+        put
+    }
+}
+
+/// The message as it was sent, in its own topic.
+fn restore(copy: &mut MessageInner) {
+    let properties = &mut copy.message.properties;
+    let queue_id = properties.get(property::REAL_QID);
+    copy.queue_id = queue_id.and_then(|id| id.parse().ok()).unwrap_or(0);
+    if let Some(topic) = properties.get(property::REAL_TOPIC) {
+        copy.message.topic = topic.to_owned();
+    }
+    properties.remove(property::REAL_TOPIC);
+    properties.remove(property::REAL_QID);
+}
+
+/// Notes when the message was taken onto the wheel and off it, and how often it went round.
+fn note_times(properties: &mut Properties, record: &TimerRecord, rolls: bool, now_ms: i64) {
+    properties.set(property::TIMER_ENQUEUE_MS, record.write_time_ms.to_string());
+    properties.set(property::TIMER_DEQUEUE_MS, now_ms.to_string());
+    if rolls {
+        let times: i32 = properties
+            .get(property::TIMER_ROLL_TIMES)
+            .and_then(|times| times.parse().ok())
+            .unwrap_or(0);
+        let times = times.saturating_add(1);
+        properties.set(property::TIMER_ROLL_TIMES, times.to_string());
+    }
+}
+
+/// How a message that is to be dropped is named (`buildDeleteKey`).
+fn delete_key(topic: &str, unique_key: &str) -> String {
+    format!("{topic}+{unique_key}")
+}
+
+/// Which messages the record of a wish names: as it says and, if that is a unique key alone, as
+/// brokers before 5.3.2 took it, the message with that key and the same topic.
+fn wishes(bytes: &[u8]) -> Vec<String> {
+    let Ok(view) = RecordView::parse(bytes) else {
+        return Vec::new();
+    };
+    let Some(key) = view.property(property::TIMER_DEL_UNIQKEY) else {
+        return Vec::new();
+    };
+    let topic = view.property(property::REAL_TOPIC).unwrap_or_default();
+    vec![key.to_owned(), delete_key(topic, key)]
+}
+
+fn failed(error: io::Error) {
+    tracing::error!(%error, "cannot write the timer log");
+}
