@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hotfire_protocol::SerializeType;
+use hotfire_protocol::{MessageQueue, SerializeType, namespace};
 
 use crate::{ClientError, Credentials, TlsOptions};
 
@@ -52,6 +52,32 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
+    /// A topic or group as brokers know it.
+    pub(crate) fn wrap(&self, name: &str) -> String {
+        namespace::wrap(self.namespace.as_deref().unwrap_or_default(), name)
+    }
+
+    /// A topic or group as the user knows it.
+    pub(crate) fn unwrap(&self, name: &str) -> String {
+        namespace::unwrap(self.namespace.as_deref().unwrap_or_default(), name)
+    }
+
+    /// A queue as brokers know it.
+    pub(crate) fn wrap_queue(&self, queue: &MessageQueue) -> MessageQueue {
+        MessageQueue {
+            topic: self.wrap(&queue.topic),
+            ..queue.clone()
+        }
+    }
+
+    /// A queue as the user knows it.
+    pub(crate) fn unwrap_queue(&self, queue: &MessageQueue) -> MessageQueue {
+        MessageQueue {
+            topic: self.unwrap(&queue.topic),
+            ..queue.clone()
+        }
+    }
+
     /// Adds name servers; an entry may itself hold several, separated by semicolons.
     pub(crate) fn add_namesrv<S: AsRef<str>>(&mut self, addrs: impl IntoIterator<Item = S>) {
         for addr in addrs {
@@ -73,9 +99,6 @@ impl ClientConfig {
         let missing = |what| Err(ClientError::Invalid(format!("{what} cannot be used yet")));
         if self.tls.is_some() {
             return missing("TLS");
-        }
-        if self.namespace.is_some() {
-            return missing("a namespace");
         }
         Ok(())
     }

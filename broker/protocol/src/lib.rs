@@ -28,6 +28,7 @@ pub mod header;
 pub mod java_properties;
 mod json;
 pub mod message;
+pub mod namespace;
 pub mod pop;
 pub mod topic;
 pub mod version;

@@ -171,7 +171,14 @@ impl Core {
             .entry(queue.clone())
             .or_default()
             .clone();
-        let slot = Arc::new(Slot::new(queue, subscription, serial, Instant::now()));
+        let shown = self.instance.config.unwrap_queue(&queue);
+        let slot = Arc::new(Slot::new(
+            queue,
+            shown,
+            subscription,
+            serial,
+            Instant::now(),
+        ));
         let queue = &*slot.queue;
         if self.is_orderly() && self.is_clustering() && !self.lock_queue(&slot).await {
             tracing::debug!(%queue, "somebody else holds its lock");

@@ -32,7 +32,7 @@ impl Core {
         let Listener::Concurrent(listener) = &self.listener else {
             return;
         };
-        let delivery = Delivery::new(slot.queue.clone(), batch.clone(), range);
+        let delivery = Delivery::new(slot.shown.clone(), batch.clone(), range);
         {
             let mut state = slot.state.lock();
             if state.is_dropped() {

@@ -173,7 +173,8 @@ impl PushConsumer {
 
     /// The queues that are assigned to this consumer now, sorted.
     pub fn assigned(&self) -> Vec<MessageQueue> {
-        self.core.slots.lock().keys().cloned().collect()
+        let slots = self.core.slots.lock();
+        slots.values().map(|slot| (*slot.shown).clone()).collect()
     }
 
     /// Pauses pulling and rebalancing; what was pulled is still consumed.
@@ -373,7 +374,11 @@ impl PushConsumerBuilder {
     /// # Errors
     /// Group, name servers, subscriptions or listener are missing or malformed, or the offset file
     /// of a broadcasting consumer is damaged.
-    pub async fn start(self) -> Result<PushConsumer, ClientError> {
+    pub async fn start(mut self) -> Result<PushConsumer, ClientError> {
+        self.config.group = self.client.wrap(&self.config.group);
+        for (topic, _) in &mut self.subscriptions {
+            *topic = self.client.wrap(topic);
+        }
         let tracer = match &self.trace {
             Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),
             None => None,

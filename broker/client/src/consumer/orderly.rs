@@ -111,7 +111,7 @@ impl Core {
         if slot.is_dropped() {
             return None;
         }
-        let delivery = Delivery::new(slot.queue.clone(), messages.into(), 0..messages.len());
+        let delivery = Delivery::new(slot.shown.clone(), messages.into(), 0..messages.len());
         let call = AssertUnwindSafe(listener.consume(delivery.clone())).catch_unwind();
         let success = |status: &_| *status == ConsumeOrderlyStatus::Success;
         let result = self.traced(&delivery, call, success).await;

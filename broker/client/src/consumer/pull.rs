@@ -163,9 +163,13 @@ impl Core {
             // The broker compares hashes; equal hashes are not equal tags.
             slot.subscription.matches_tag(message.message.tag())
         });
+        let client = &self.instance.config;
         let mut batch: Vec<_> = filtered
             .map(|mut message| {
                 restore_topic(&mut message, &self.retry_topic);
+                if client.namespace.is_some() {
+                    message.message.topic = client.unwrap(&message.message.topic);
+                }
                 Arc::new(message)
             })
             .collect();

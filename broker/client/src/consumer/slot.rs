@@ -14,6 +14,8 @@ use crate::process_queue::ProcessQueue;
 /// An assigned queue. A queue that is given up and assigned again gets a new slot.
 pub(crate) struct Slot {
     pub(crate) queue: Arc<MessageQueue>,
+    /// The queue as the user knows it: without a namespace.
+    pub(crate) shown: Arc<MessageQueue>,
     pub(crate) subscription: Arc<SubscriptionData>,
     pub(crate) state: Mutex<ProcessQueue>,
     /// Held during an orderly run; shared by all slots that the queue ever had in this consumer.
@@ -29,12 +31,14 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(
         queue: MessageQueue,
+        shown: MessageQueue,
         subscription: Arc<SubscriptionData>,
         serial: Arc<tokio::sync::Mutex<()>>,
         now: Instant,
     ) -> Self {
         Self {
             queue: Arc::new(queue),
+            shown: Arc::new(shown),
             subscription,
             state: Mutex::new(ProcessQueue::new(now)),
             serial,
@@ -100,6 +104,7 @@ pub(crate) mod tests {
     pub(crate) fn slot() -> Arc<Slot> {
         let queue = MessageQueue::new("t", "b", 0);
         Arc::new(Slot::new(
+            queue.clone(),
             queue,
             Arc::default(),
             Arc::default(),

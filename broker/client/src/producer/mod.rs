@@ -127,7 +127,8 @@ impl Producer {
             return Err(ClientError::Invalid(reason).into());
         }
         let message = self.inner.sender.prepare(message)?;
-        self.inner.sender.send_to(&message, queue.clone()).await
+        let queue = self.inner.sender.instance.config.wrap_queue(queue);
+        self.inner.sender.send_to(&message, queue).await
     }
 
     /// Sends a message to the queue that the selector chooses, in one attempt.
@@ -194,10 +195,8 @@ impl Producer {
         queue: &MessageQueue,
     ) -> Result<(), SendError> {
         let message = self.inner.sender.prepare(message)?;
-        self.inner
-            .sender
-            .send_oneway(&message, Some(queue.clone()))
-            .await
+        let queue = self.inner.sender.instance.config.wrap_queue(queue);
+        self.inner.sender.send_oneway(&message, Some(queue)).await
     }
 
     /// [`send_oneway`](Self::send_oneway) to the queue that the selector chooses.
@@ -222,7 +221,11 @@ impl Producer {
         &self,
         topic: &str,
     ) -> Result<Vec<MessageQueue>, ClientError> {
-        self.inner.sender.instance.fetch_publish_queues(topic).await
+        let instance = &self.inner.sender.instance;
+        let topic = instance.config.wrap(topic);
+        let queues = instance.fetch_publish_queues(&topic).await?;
+        let unwrap = |queue| instance.config.unwrap_queue(queue);
+        Ok(queues.iter().map(unwrap).collect())
     }
 
     /// Creates a topic with so many queues on every broker that has the default topic.
@@ -230,7 +233,9 @@ impl Producer {
     /// # Errors
     /// A broker refused or did not answer; others may have created the topic.
     pub async fn create_topic(&self, topic: &str, queues: i32) -> Result<(), ClientError> {
-        self.inner.sender.instance.create_topic(topic, queues).await
+        let instance = &self.inner.sender.instance;
+        let topic = instance.config.wrap(topic);
+        instance.create_topic(&topic, queues).await
     }
 
     /// Ties a task's life to the producer's.
@@ -320,7 +325,8 @@ impl ProducerBuilder {
     ///
     /// # Errors
     /// The group or the name servers are missing or malformed.
-    pub async fn start(self) -> Result<Producer, ClientError> {
+    pub async fn start(mut self) -> Result<Producer, ClientError> {
+        self.send.group = self.client.wrap(&self.send.group);
         check_group(&self.send.group).map_err(|error| ClientError::Invalid(error.to_string()))?;
         let tracer = match &self.trace {
             Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),

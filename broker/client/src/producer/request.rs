@@ -170,9 +170,10 @@ impl Producer {
     /// Brokers must know this client before they can hand it a reply.
     async fn become_known(&self, topic: &str) -> Result<(), ClientError> {
         let sender = &self.inner.sender;
-        let known = sender.instance.routes.read().publish(topic).is_some();
+        let topic = sender.instance.config.wrap(topic);
+        let known = sender.instance.routes.read().publish(&topic).is_some();
         if !known {
-            sender.publish_info(topic).await?;
+            sender.publish_info(&topic).await?;
             sender.instance.heartbeat().await;
         }
         Ok(())

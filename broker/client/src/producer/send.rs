@@ -6,6 +6,7 @@ use std::time::Duration;
 use hotfire_protocol::header::send::SendMessageResponseHeader;
 use hotfire_protocol::message::compression::CompressionType;
 use hotfire_protocol::message::id::UniqueKeys;
+use hotfire_protocol::message::property;
 use hotfire_protocol::{Message, MessageQueue, RemotingCommand, ResponseCode};
 use hotfire_remoting::RpcError;
 use parking_lot::Mutex;
@@ -135,12 +136,28 @@ impl Sender {
 
     /// Checks, names and encodes a message.
     pub(crate) fn prepare(&self, message: Message) -> Result<Prepared, ClientError> {
+        let message = self.in_namespace(message);
         Prepared::message(message, || self.unique_key(), &self.config.limits)
     }
 
     /// Checks, names and encodes a batch.
     pub(crate) fn prepare_batch(&self, messages: Vec<Message>) -> Result<Prepared, ClientError> {
+        let messages = messages
+            .into_iter()
+            .map(|message| self.in_namespace(message))
+            .collect();
         Prepared::batch(messages, || self.unique_key(), &self.config.limits)
+    }
+
+    /// The message as brokers know it.
+    fn in_namespace(&self, mut message: Message) -> Message {
+        let client = &self.instance.config;
+        if let Some(namespace) = &client.namespace {
+            message.topic = client.wrap(&message.topic);
+            let properties = &mut message.properties;
+            properties.set(property::INSTANCE_ID, namespace.as_str());
+        }
+        message
     }
 
     pub(crate) async fn publish_info(&self, topic: &str) -> Result<Arc<PublishInfo>, ClientError> {
@@ -224,8 +241,15 @@ impl Sender {
         message: &Message,
         selector: &(impl QueueSelector + ?Sized),
     ) -> Result<MessageQueue, ClientError> {
-        let info = self.publish_info(&message.topic).await?;
-        let at = selector.select(info.queues(), message);
+        let client = &self.instance.config;
+        let info = self.publish_info(&client.wrap(&message.topic)).await?;
+        let at = if client.namespace.is_some() {
+            let queues = info.queues().iter();
+            let shown: Vec<_> = queues.map(|queue| client.unwrap_queue(queue)).collect();
+            selector.select(&shown, message)
+        } else {
+            selector.select(info.queues(), message)
+        };
         info.queues().get(at).cloned().ok_or_else(|| {
             let len = info.queues().len();
             ClientError::Invalid(format!("the selector chose queue {at} of {len}"))
@@ -245,7 +269,7 @@ impl Sender {
         let left = deadline.saturating_duration_since(Instant::now());
         let begin_ms = self.instance.env.now_ms();
         let response = self.instance.rpc.invoke(&addr, request, left).await?;
-        let result = send_result(message, queue, &addr, response)?;
+        let result = self.result(message, queue, &addr, response)?;
         self.trace(message, &addr, begin_ms, &result);
         Ok(result)
     }
@@ -323,8 +347,24 @@ impl Sender {
             .rpc
             .invoke_async(&addr, request, timeout)
             .await?;
-        let result = send_result(message, queue.clone(), &addr, response)?;
+        let result = self.result(message, queue.clone(), &addr, response)?;
         self.trace(message, &addr, begin_ms, &result);
+        Ok(result)
+    }
+
+    /// What an answer says, as the user knows the queue.
+    fn result(
+        &self,
+        message: &Prepared,
+        queue: MessageQueue,
+        addr: &str,
+        response: RemotingCommand,
+    ) -> Result<SendResult, ClientError> {
+        let mut result = send_result(message, queue, addr, response)?;
+        let client = &self.instance.config;
+        if client.namespace.is_some() {
+            result.queue = client.unwrap_queue(&result.queue);
+        }
         Ok(result)
     }
 

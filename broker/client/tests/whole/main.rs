@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod batch;
+mod namespace;
 mod request;
 mod stack;
 mod trace;
