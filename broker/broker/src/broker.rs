@@ -240,6 +240,7 @@ fn load(
         topics: RwLock::new(topics),
         groups: RwLock::new(groups),
         offsets: Mutex::new(offsets.unwrap_or_default()),
+        resets: Mutex::default(),
         producers: Mutex::default(),
         consumers: Mutex::default(),
         channels: Mutex::default(),

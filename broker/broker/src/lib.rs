@@ -28,6 +28,7 @@ mod pull_hold;
 mod rebalance_lock;
 mod refusal;
 mod registration;
+mod resets;
 mod retry;
 mod schedule;
 mod send_gate;

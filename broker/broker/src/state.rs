@@ -27,6 +27,7 @@ use crate::observer::BrokerObserver;
 use crate::producers::Producers;
 use crate::pull_hold::PullHold;
 use crate::rebalance_lock::RebalanceLocks;
+use crate::resets::PendingResets;
 use crate::send_gate::SendGate;
 use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
 
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub topics: RwLock<Topics>,
     pub groups: RwLock<Groups>,
     pub offsets: Mutex<ConsumerOffsets>,
+    /// Resets that the groups do not know yet.
+    pub resets: Mutex<PendingResets>,
     pub producers: Mutex<Producers>,
     pub consumers: Mutex<Consumers>,
     pub channels: Mutex<BTreeMap<ConnectionId, Channel>>,

@@ -1,5 +1,7 @@
 //! Protocol versions: the ordinals of Apache RocketMQ's `MQVersion`.
 
+/// 3.0.7 snapshot: a client below it is not told to reset its offsets.
+pub const V3_0_7_SNAPSHOT: i32 = 28;
 /// 3.0.11: from here on a registration body carries filter servers and topics.
 pub const V3_0_11: i32 = 37;
 /// 3.4.9: from here on `maxReconsumeTimes` of a send-back is honoured.

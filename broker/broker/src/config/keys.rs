@@ -123,6 +123,7 @@ const KEYS: &[Key] = keys! {
     "longPollingEnable" => long_polling_enable,
     "shortPollingTimeMills" => short_polling_time,
     "litePullMessageEnable" => lite_pull_message_enable,
+    "useServerSideResetOffset" => use_server_side_reset_offset,
     "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable,
     "slaveReadEnable" => slave_read_enable,
     "defaultQueryMaxNum" => default_query_max_num,

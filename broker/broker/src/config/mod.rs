@@ -76,6 +76,11 @@ pub struct BrokerConfig {
     /// The most messages that a query by unique key answers (`defaultQueryMaxNum`). Default 32.
     pub default_query_max_num: usize,
 
+    /// Whether resets of offsets are put down here for the next pull to find
+    /// (`useServerSideResetOffset`, the default of 5.x), instead of being told to the members.
+    /// Default false, as 4.9 knows nothing else.
+    pub use_server_side_reset_offset: bool,
+
     /// How often committed offsets are written (`flushConsumerOffsetInterval`). Default 5 s.
     pub flush_consumer_offset_interval: Duration,
     /// How often the cursors of delay levels are written (`flushDelayOffsetInterval`). Default 10
@@ -142,6 +147,7 @@ impl Default for BrokerConfig {
             notify_consumer_ids_changed_enable: true,
             slave_read_enable: false,
             default_query_max_num: 32,
+            use_server_side_reset_offset: false,
             flush_consumer_offset_interval: Duration::from_secs(5),
             flush_delay_offset_interval: Duration::from_secs(10),
             register_name_server_period: Duration::from_secs(30),

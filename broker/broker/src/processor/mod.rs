@@ -14,6 +14,7 @@ mod offset;
 pub(crate) mod pull;
 mod query;
 mod reply;
+mod reset;
 pub(crate) mod send;
 mod send_back;
 mod send_header;
@@ -92,6 +93,7 @@ impl Processor {
             }
             RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
             RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
+            RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
             RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
             | RequestCode::DELETE_ACL_CONFIG
             | RequestCode::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG => acl::change(broker, request),
@@ -120,6 +122,8 @@ impl Processor {
             RequestCode::GET_MAX_OFFSET => offset::max(broker, request),
             RequestCode::GET_MIN_OFFSET => offset::min(broker, request),
             RequestCode::GET_EARLIEST_MSG_STORETIME => offset::earliest_time(broker, request),
+            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(broker, request),
+            RequestCode::CLONE_GROUP_OFFSET => reset::clone(broker, request),
             RequestCode::LOCK_BATCH_MQ => lock::lock(broker, request),
             RequestCode::UNLOCK_BATCH_MQ => lock::unlock(broker, request),
             RequestCode::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, request),

@@ -20,10 +20,9 @@ use crate::state::State;
 pub(super) fn query(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryConsumerOffsetRequestHeader = request.header()?;
     let (topic, queue_id) = (header.topic.as_str(), header.queue_id);
-    let committed = broker
-        .offsets
-        .lock()
-        .get(&header.consumer_group, topic, queue_id);
+    let group = &header.consumer_group;
+    let reset = broker.resets.lock().get(group, topic, queue_id);
+    let committed = reset.or_else(|| broker.offsets.lock().get(group, topic, queue_id));
     let min_offset = broker.store.min_offset_in_queue(topic, queue_id);
     // Whatever is stored counts as in memory: how much of it the page cache holds is not known.
     let zero_if_not_found = header.set_zero_if_not_found.unwrap_or(true);
@@ -39,9 +38,17 @@ pub(super) fn query(broker: &State, request: &RemotingCommand) -> Answer {
     }
 }
 
-/// UPDATE_CONSUMER_OFFSET: a commit. Neither group nor topic need exist, as in 4.9.
+/// UPDATE_CONSUMER_OFFSET: a commit. Neither group nor topic need exist, as in 4.9. A group that was
+/// reset and does not know it yet commits in vain.
 pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
     let header: UpdateConsumerOffsetRequestHeader = request.header()?;
+    let (group, topic) = (&header.consumer_group, &header.topic);
+    let reset = broker.resets.lock().get(group, topic, header.queue_id);
+    if reset.is_some() {
+        let mut response = done(request)?;
+        response.remark = Some("Offset has been previously reset".to_owned());
+        return Ok(response);
+    }
     broker.commit_offset(
         &header.consumer_group,
         &header.topic,

@@ -204,6 +204,11 @@ fn serve(
             format!("The broker does not support consumer to filter message by {kind}"),
         ));
     }
+    if let Some(reset) = take_reset(broker, &header) {
+        return Ok(Served::Answer(reset_answer(
+            broker, request, &header, reset,
+        )));
+    }
     let wanted = |tags_code| subscription.matches_tags_code(tags_code);
     let found = broker.store.get_message(
         header.topic,
@@ -243,6 +248,31 @@ fn serve(
         broker.commit_offset(header.group, header.topic, header.queue_id, offset);
     }
     Ok(served)
+}
+
+/// Where the group was put since it pulled this queue last; it is told once.
+fn take_reset(broker: &State, header: &PullHeader<'_>) -> Option<i64> {
+    let mut resets = broker.resets.lock();
+    resets.take(header.group, header.topic, header.queue_id)
+}
+
+/// Sends a group to the offset that it was reset to (`OFFSET_RESET`).
+fn reset_answer(
+    broker: &State,
+    request: &RemotingCommand,
+    header: &PullHeader<'_>,
+    offset: i64,
+) -> RemotingCommand {
+    let (store, topic, queue_id) = (&broker.store, header.topic, header.queue_id);
+    let header = PullMessageResponseHeader {
+        suggest_which_broker_id: MASTER_ID,
+        next_begin_offset: offset,
+        min_offset: store.min_offset_in_queue(topic, queue_id),
+        max_offset: store.max_offset_in_queue(topic, queue_id),
+    };
+    let mut response = request.response_with(ResponseCode::PULL_OFFSET_MOVED, &header);
+    response.remark = Some("OFFSET_RESET".to_owned());
+    response
 }
 
 /// The checks before the subscription, in RocketMQ's order.

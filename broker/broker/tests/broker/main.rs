@@ -13,6 +13,7 @@ mod overload;
 mod pull;
 mod registration;
 mod reply;
+mod resets;
 mod retry;
 mod send;
 mod support;

@@ -159,22 +159,8 @@ impl Peer {
 
     /// Enters a consumer of topics into a group.
     pub async fn subscribe(&self, client_id: &str, group: &str, topics: &[(&str, &str)]) {
-        let subscriptions = topics
-            .iter()
-            .map(|(topic, expression)| SubscriptionData::parse(topic, expression, 1).unwrap());
-        let heartbeat = HeartbeatData {
-            client_id: client_id.to_owned(),
-            consumer_data_set: vec![ConsumerData {
-                group_name: group.to_owned(),
-                subscription_data_set: subscriptions.collect(),
-                ..ConsumerData::default()
-            }],
-            producer_data_set: vec![ProducerData {
-                group_name: "writers".to_owned(),
-            }],
-        };
-        let request = RemotingCommand::request(RequestCode::HEART_BEAT);
-        let response = self.invoke(request.with_body(heartbeat.to_json())).await;
+        let request = heartbeat_request(client_id, group, topics);
+        let response = self.invoke(request).await;
         assert_eq!(response.code, 0, "{response:?}");
     }
 
@@ -237,6 +223,25 @@ impl Peer {
             .filter(|request| request.code == code.0)
             .count()
     }
+}
+
+/// The heartbeat of a consumer of topics in a group.
+pub fn heartbeat_request(client_id: &str, group: &str, topics: &[(&str, &str)]) -> RemotingCommand {
+    let subscriptions = topics
+        .iter()
+        .map(|(topic, expression)| SubscriptionData::parse(topic, expression, 1).unwrap());
+    let heartbeat = HeartbeatData {
+        client_id: client_id.to_owned(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: group.to_owned(),
+            subscription_data_set: subscriptions.collect(),
+            ..ConsumerData::default()
+        }],
+        producer_data_set: vec![ProducerData {
+            group_name: "writers".to_owned(),
+        }],
+    };
+    RemotingCommand::request(RequestCode::HEART_BEAT).with_body(heartbeat.to_json())
 }
 
 pub fn send_header(message: &Message, queue_id: i32) -> SendMessageRequestHeader {

@@ -13,6 +13,26 @@ body! {
         offset_table: BTreeMap<MessageQueue, i64> = "offsetTable",
     }
 
+    /// The same as a list, for C++ clients: they cannot read maps keyed by objects.
+    #[derive(Default, Eq)]
+    pub struct ResetOffsetBodyForC {
+        /// Queues and their offsets.
+        offset_table: Vec<MessageQueueForC> = "offsetTable",
+    }
+
+    /// A queue and its offset.
+    #[derive(Default, Eq)]
+    pub struct MessageQueueForC {
+        /// The broker group.
+        broker_name: String = "brokerName",
+        /// The offset.
+        offset: i64 = "offset",
+        /// The queue.
+        queue_id: i32 = "queueId",
+        /// The topic.
+        topic: String = "topic",
+    }
+
     /// The offsets that consumers hold.
     #[derive(Default, Eq)]
     pub struct GetConsumerStatusBody {
@@ -46,6 +66,7 @@ body! {
 
 json_methods!(
     ResetOffsetBody,
+    ResetOffsetBodyForC,
     GetConsumerStatusBody,
     QueryCorrectionOffsetBody,
     ConsumerOffsetSerializeWrapper,
