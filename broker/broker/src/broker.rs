@@ -20,6 +20,7 @@ use crate::client_info::EXPIRY_SCAN;
 use crate::config::BrokerConfig;
 use crate::config_file;
 use crate::delay::{self, DelayCursors, DelayLevels};
+use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::observer::BrokerObserver;
 use crate::processor::{Processor, pull, send};
@@ -32,6 +33,8 @@ use crate::topics::Topics;
 
 /// When committed offsets are written for the first time.
 const FIRST_OFFSET_WRITE: Duration = Duration::from_secs(10);
+/// How often the SQL expressions of groups are written, if they changed.
+const FILTER_WRITES: Duration = Duration::from_secs(10);
 /// How often queued sends are looked at for those that waited too long (`BrokerFastFailure`).
 const FAST_FAILURE_TICK: Duration = Duration::from_millis(10);
 /// How far below the main port the fast one is.
@@ -150,6 +153,7 @@ impl Broker {
             server.shutdown().await;
         }
         self.state.save_offsets();
+        self.state.save_filters();
         self.state.save_cursors();
         self.state.close_timers().await;
         if let Err(error) = self.state.store.shutdown().await {
@@ -205,6 +209,8 @@ fn load(
     if !defect!(env, ForgetOffsets) {
         offsets = load_file(env, &config, "consumerOffset.json");
     }
+    let filters = load_file(env, &config, "consumerFilter.json").unwrap_or_default();
+    let filters = ConsumerFilters::restore(filters, started_ms);
     let mut cursors: DelayCursors = load_file(env, &config, "delayOffset.json").unwrap_or_default();
     cursors.correct(|queue_id| {
         let min = store.min_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id);
@@ -243,6 +249,7 @@ fn load(
         resets: Mutex::default(),
         producers: Mutex::default(),
         consumers: Mutex::default(),
+        filters: Mutex::new(filters),
         channels: Mutex::default(),
         locks: Mutex::default(),
         cursors: Mutex::new(cursors),
@@ -354,6 +361,13 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
             FIRST_OFFSET_WRITE,
             offset_writes,
             State::save_offsets,
+        ),
+        periodic(
+            state,
+            "write-filters",
+            FILTER_WRITES,
+            FILTER_WRITES,
+            State::save_filters,
         ),
         periodic(
             state,

@@ -10,7 +10,7 @@
 //! - Every table has a lock of its own; no two are held at once, and none while waiting.
 //! - Whatever a client sends, the worst that comes of it is an error response.
 //!
-//! Left out so far: SQL filters, replication, and what 5.x adds to the protocol.
+//! Left out so far: replication, and what 5.x adds to the protocol.
 
 mod acl;
 mod broker;
@@ -20,6 +20,7 @@ mod config_file;
 mod consumer_offset;
 mod consumers;
 mod delay;
+mod filter;
 mod groups;
 mod observer;
 mod processor;

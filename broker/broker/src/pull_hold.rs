@@ -1,6 +1,6 @@
 //! Parked pulls: long polling (`PullRequestHoldService`).
 //!
-//! A pull that finds nothing is parked under its queue until a message that its tag filter lets
+//! A pull that finds nothing is parked under its queue until a message that its filter lets
 //! through arrives, or its deadline passes. Deadlines are looked at when something arrives in the
 //! queue and by a tick every 5 s, so an empty answer may come up to 5 s late, as in RocketMQ.
 //!
@@ -8,11 +8,11 @@
 //! parked again (the caller's part).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_protocol::body::SubscriptionData;
 use tokio::time::Instant;
+
+use crate::filter::PullFilter;
 
 /// How often every parked request is looked at (`PullRequestHoldService.run`).
 pub const HOLD_TICK: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub struct Parked<R> {
     /// When it is answered whatever the queue holds.
     pub deadline: Instant,
     /// Which messages it waits for.
-    pub subscription: Arc<SubscriptionData>,
+    pub filter: PullFilter,
     /// What is needed to run it again.
     pub request: R,
 }
@@ -68,14 +68,15 @@ impl<R> PullHold<R> {
         self.parked == 0
     }
 
-    /// A message arrived: the queue now ends at `max_offset` and the newest message has this tags
-    /// code. The requests to run again are appended to `woken`, in the order they were parked.
+    /// A message arrived: the queue now ends at `max_offset`, and `matches` says whether a filter
+    /// lets the message through. The requests to run again are appended to `woken`, in the order
+    /// they were parked.
     pub fn on_arrival(
         &mut self,
         topic: &str,
         queue_id: i32,
         max_offset: i64,
-        tags_code: i64,
+        matches: &mut dyn FnMut(&PullFilter) -> bool,
         now: Instant,
         woken: &mut Vec<R>,
     ) {
@@ -90,7 +91,7 @@ impl<R> PullHold<R> {
             return;
         };
         let before = queue.len();
-        wake(queue, max_offset, Some(tags_code), now, woken);
+        wake(queue, max_offset, matches, now, woken);
         self.parked -= before - queue.len();
     }
 
@@ -102,7 +103,7 @@ impl<R> PullHold<R> {
             for (&queue_id, queue) in queues.iter_mut() {
                 if !queue.is_empty() {
                     let max = max_offset(topic, queue_id);
-                    wake(queue, max, None, now, &mut woken);
+                    wake(queue, max, &mut |_| true, now, &mut woken);
                 }
             }
             queues.retain(|_, queue| !queue.is_empty());
@@ -113,23 +114,27 @@ impl<R> PullHold<R> {
     }
 }
 
-/// Moves what is ready out of a queue. Without a tags code, any growth counts as a match.
+/// Moves what is ready out of a queue.
 fn wake<R>(
     queue: &mut Vec<Parked<R>>,
     max_offset: i64,
-    tags_code: Option<i64>,
+    matches: &mut dyn FnMut(&PullFilter) -> bool,
     now: Instant,
     woken: &mut Vec<R>,
 ) {
     let ready = |parked: &mut Parked<R>| {
-        let matched = tags_code.is_none_or(|code| parked.subscription.matches_tags_code(code));
-        (max_offset > parked.pull_from && matched) || now >= parked.deadline
+        (max_offset > parked.pull_from && matches(&parked.filter)) || now >= parked.deadline
     };
     woken.extend(queue.extract_if(.., ready).map(|parked| parked.request));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use hotfire_protocol::body::SubscriptionData;
+    use hotfire_store::MessageFilter;
+
     use super::*;
 
     const TAG_A: i64 = 2_598_919;
@@ -152,7 +157,9 @@ mod tests {
             let parked = Parked {
                 pull_from,
                 deadline: self.start + Duration::from_secs(15),
-                subscription: Arc::new(SubscriptionData::parse("orders", expression, 1).unwrap()),
+                filter: PullFilter::tags(Arc::new(
+                    SubscriptionData::parse("orders", expression, 1).unwrap(),
+                )),
                 request: name,
             };
             self.hold.park("orders", 1, parked);
@@ -161,8 +168,9 @@ mod tests {
         fn arrive(&mut self, queue_id: i32, max: i64, code: i64, after: u64) -> Vec<&'static str> {
             let now = self.start + Duration::from_secs(after);
             let mut woken = Vec::new();
+            let mut matches = |filter: &PullFilter| filter.matches_code(code);
             self.hold
-                .on_arrival("orders", queue_id, max, code, now, &mut woken);
+                .on_arrival("orders", queue_id, max, &mut matches, now, &mut woken);
             woken
         }
     }

@@ -22,6 +22,7 @@ use crate::config_file;
 use crate::consumer_offset::ConsumerOffsets;
 use crate::consumers::{Consumers, MembersChanged};
 use crate::delay::{self, DelayCursors, DelayLevels};
+use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::observer::BrokerObserver;
 use crate::producers::Producers;
@@ -64,6 +65,7 @@ pub(crate) struct State {
     pub resets: Mutex<PendingResets>,
     pub producers: Mutex<Producers>,
     pub consumers: Mutex<Consumers>,
+    pub filters: Mutex<ConsumerFilters>,
     pub channels: Mutex<BTreeMap<ConnectionId, Channel>>,
     pub locks: Mutex<RebalanceLocks>,
     pub cursors: Mutex<DelayCursors>,
@@ -132,6 +134,22 @@ impl State {
 
     pub fn save_offsets(&self) {
         self.save("consumerOffset.json", || self.offsets.lock().clone());
+    }
+
+    /// Writes the expressions that groups registered, if they changed.
+    pub fn save_filters(&self) {
+        let consumers = self.consumers.lock();
+        let groups = consumers.groups().map(|(name, _)| name.to_owned());
+        let groups = groups.collect();
+        drop(consumers);
+        let now_ms = self.env.now_ms();
+        let mut filters = self.filters.lock();
+        filters.retain_members(&groups, now_ms);
+        let changed = filters.changes(now_ms);
+        drop(filters);
+        if let Some(changed) = changed {
+            self.save("consumerFilter.json", || changed);
+        }
     }
 
     pub fn save_cursors(&self) {

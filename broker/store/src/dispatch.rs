@@ -22,6 +22,8 @@ pub struct Arrival<'a> {
     pub queue_id: i32,
     /// The queue offset behind the message: the new maximum.
     pub logic_offset: i64,
+    /// Where its record lies in the commit log.
+    pub physical_offset: i64,
     /// The code of its tag.
     pub tags_code: i64,
     /// When it was stored.
@@ -32,6 +34,7 @@ pub struct Arrival<'a> {
 pub(crate) struct Arrived {
     queue: Arc<ConsumeQueue>,
     logic_offset: i64,
+    physical_offset: i64,
     tags_code: i64,
     store_timestamp: i64,
     /// Whether the queue lacks messages before this one.
@@ -44,6 +47,7 @@ impl Arrived {
             topic: &self.queue.topic,
             queue_id: self.queue.queue_id,
             logic_offset: self.logic_offset,
+            physical_offset: self.physical_offset,
             tags_code: self.tags_code,
             store_timestamp: self.store_timestamp,
         }
@@ -167,6 +171,7 @@ impl Dispatcher<'_> {
                 arrived(Arrived {
                     queue,
                     logic_offset: record.queue_offset + 1,
+                    physical_offset: record.physical_offset,
                     tags_code: unit.tags_code,
                     store_timestamp: record.store_timestamp,
                     behind_gap: indexed == Indexed::BehindGap,

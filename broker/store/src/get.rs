@@ -9,6 +9,29 @@ use crate::store::MessageStore;
 /// The most units that one call looks at (`maxFilterMessageCount`: 16,000 bytes of units).
 const SCAN_MAX: usize = 800;
 
+/// Which messages a read is for (`MessageFilter`). Those that do not match are skipped.
+pub trait MessageFilter {
+    /// Whether a message with this code of its tag may match (`isMatchedByConsumeQueue`). It is
+    /// asked first; a message that fails is not read.
+    fn matches_code(&self, tags_code: i64) -> bool;
+
+    /// Whether the message of this record matches (`isMatchedByCommitLog`).
+    fn matches_record(&self, record: &[u8]) -> bool;
+}
+
+/// The code of the tag decides.
+struct ByCode<'a>(&'a dyn Fn(i64) -> bool);
+
+impl MessageFilter for ByCode<'_> {
+    fn matches_code(&self, tags_code: i64) -> bool {
+        (self.0)(tags_code)
+    }
+
+    fn matches_record(&self, _record: &[u8]) -> bool {
+        true
+    }
+}
+
 /// How a read ended (`GetMessageStatus`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GetMessageStatus {
@@ -79,6 +102,19 @@ impl MessageStore {
         max_bytes: usize,
         filter: &dyn Fn(i64) -> bool,
     ) -> GetMessageResult {
+        self.get_message_filtered(topic, queue_id, offset, max_num, max_bytes, &ByCode(filter))
+    }
+
+    /// As [`MessageStore::get_message`], with a filter that may look at the messages themselves.
+    pub fn get_message_filtered(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_num: usize,
+        max_bytes: usize,
+        filter: &dyn MessageFilter,
+    ) -> GetMessageResult {
         use GetMessageStatus::{
             NoMatchedLogicQueue, NoMessageInQueue, OffsetOverflowBadly, OffsetOverflowOne,
             OffsetTooSmall,
@@ -116,13 +152,7 @@ impl MessageStore {
         }
     }
 
-    fn scan(
-        &self,
-        queue: &ConsumeQueue,
-        offset: i64,
-        filter: &dyn Fn(i64) -> bool,
-        scan: &mut Scan,
-    ) {
+    fn scan(&self, queue: &ConsumeQueue, offset: i64, filter: &dyn MessageFilter, scan: &mut Scan) {
         // A small first chunk: most pulls find everything within it.
         let mut chunk = [CqUnit::NONE; 32];
         let mut next = offset;
@@ -134,12 +164,14 @@ impl MessageStore {
                     scan.miss(GetMessageStatus::MessageWasRemoving);
                 } else if scan.is_full(unit) {
                     return;
-                } else if !filter(unit.tags_code) {
+                } else if !filter.matches_code(unit.tags_code) {
                     scan.miss(GetMessageStatus::NoMatchedMessage);
-                } else if let Some(record) = self.record_of(unit) {
-                    scan.hit(record);
                 } else {
-                    scan.miss(GetMessageStatus::MessageWasRemoving);
+                    match self.record_of(unit) {
+                        Some(record) if filter.matches_record(&record) => scan.hit(record),
+                        Some(_) => scan.miss(GetMessageStatus::NoMatchedMessage),
+                        None => scan.miss(GetMessageStatus::MessageWasRemoving),
+                    }
                 }
                 next += 1;
                 looked_at += 1;

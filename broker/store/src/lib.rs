@@ -47,7 +47,7 @@ pub use config::{FlushDiskType, StoreConfig};
 pub use cq_unit::CqUnit;
 pub use dispatch::Arrival;
 pub use error::StoreError;
-pub use get::{GetMessageResult, GetMessageStatus};
+pub use get::{GetMessageResult, GetMessageStatus, MessageFilter};
 pub use message::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
 pub use observer::StoreObserver;
 pub use query::{Boundary, QueryResult};

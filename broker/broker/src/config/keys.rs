@@ -124,6 +124,8 @@ const KEYS: &[Key] = keys! {
     "shortPollingTimeMills" => short_polling_time,
     "litePullMessageEnable" => lite_pull_message_enable,
     "useServerSideResetOffset" => use_server_side_reset_offset,
+    "enablePropertyFilter" => enable_property_filter,
+    "filterSupportRetry" => filter_support_retry,
     "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable,
     "slaveReadEnable" => slave_read_enable,
     "defaultQueryMaxNum" => default_query_max_num,
@@ -299,7 +301,6 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("enableConsumeQueueExt", "false"),
     ("enableControllerMode", "false"),
     ("enableDLegerCommitLog", "false"),
-    ("enablePropertyFilter", "false"),
     ("transientStorePoolEnable", "false"),
 ];
 

@@ -68,6 +68,11 @@ pub struct BrokerConfig {
     pub short_polling_time: Duration,
     /// Whether lite pull consumers are served (`litePullMessageEnable`). Default true.
     pub lite_pull_message_enable: bool,
+    /// Whether consumers may filter by SQL expressions (`enablePropertyFilter`). Default false.
+    pub enable_property_filter: bool,
+    /// Whether the SQL expressions of a group filter its retry topic too, which matters after they
+    /// were changed (`filterSupportRetry`). Default false.
+    pub filter_support_retry: bool,
     /// Whether members learn at once that their group changed
     /// (`notifyConsumerIdsChangedEnable`). Default true.
     pub notify_consumer_ids_changed_enable: bool,
@@ -144,6 +149,8 @@ impl Default for BrokerConfig {
             long_polling_enable: true,
             short_polling_time: Duration::from_secs(1),
             lite_pull_message_enable: true,
+            enable_property_filter: false,
+            filter_support_retry: false,
             notify_consumer_ids_changed_enable: true,
             slave_read_enable: false,
             default_query_max_num: 32,

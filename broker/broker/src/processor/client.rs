@@ -7,6 +7,8 @@ use hotfire_protocol::body::{
     CheckClientRequestBody, Connection, ConsumerConnection, ConsumerData,
     GetConsumerListByGroupResponseBody, HeartbeatData, ProducerConnection,
 };
+use hotfire_protocol::filter::SQL92;
+use hotfire_protocol::filter::sql::Sql;
 use hotfire_protocol::header::client::{
     GetConsumerConnectionListRequestHeader, GetConsumerListByGroupRequestHeader,
     GetProducerConnectionListRequestHeader, UnregisterClientRequestHeader,
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 use super::{Answer, bad_body, body, done};
 use crate::client_info::ClientInfo;
+use crate::filter;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -59,6 +62,11 @@ fn consumer_heartbeat(
     if let Some(group) = &group {
         broker.ensure_retry_topic(group, consumer.unit_mode);
     }
+    broker.filters.lock().register(
+        &consumer.group_name,
+        consumer.subscription_data_set.iter(),
+        broker.env.now_ms(),
+    );
     let changed = broker
         .consumers
         .lock()
@@ -96,17 +104,30 @@ pub(super) fn unregister(broker: &State, channel: &Channel, request: &RemotingCo
     done(request)
 }
 
-/// CHECK_CLIENT_CONFIG: whether a subscription can be served. Only those by tags can.
-pub(super) fn check_config(request: &RemotingCommand) -> Answer {
+/// CHECK_CLIENT_CONFIG: whether a subscription can be served. Of an expression that cannot be read
+/// the remark says where and why.
+pub(super) fn check_config(broker: &State, request: &RemotingCommand) -> Answer {
     let check =
         CheckClientRequestBody::from_json(&request.body).map_err(|error| bad_body(&error))?;
     let subscription = check.subscription_data;
     if subscription.is_tag() {
         return done(request);
     }
-    let kind = subscription.expression_type.unwrap_or_default();
-    let remark = format!("The broker does not support consumer to filter message by {kind}");
-    Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark))
+    let kind = subscription.expression_type.as_deref();
+    filter::check_enabled(&broker.config(), kind)?;
+    let refused = |remark| Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark);
+    if kind != Some(SQL92) {
+        let kind = kind.unwrap_or_default();
+        return Err(refused(format!("there is no filter of type {kind}")));
+    }
+    match Sql::parse(&subscription.sub_string) {
+        Ok(_) => done(request),
+        Err(error) => {
+            let (client, group) = (check.client_id, check.group);
+            tracing::warn!(client, group, %error, "a client's expression cannot be read");
+            Err(refused(error.remark()))
+        }
+    }
 }
 
 /// GET_CONSUMER_LIST_BY_GROUP: the ids of a group's members.

@@ -110,7 +110,7 @@ impl Processor {
         match RequestCode(request.code) {
             RequestCode::HEART_BEAT => client::heartbeat(broker, channel, request),
             RequestCode::UNREGISTER_CLIENT => client::unregister(broker, channel, request),
-            RequestCode::CHECK_CLIENT_CONFIG => client::check_config(request),
+            RequestCode::CHECK_CLIENT_CONFIG => client::check_config(broker, request),
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
             RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
             RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),

@@ -7,17 +7,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hotfire_env::defect;
 use hotfire_protocol::body::{SubscriptionData, SubscriptionGroupConfig};
+use hotfire_protocol::filter::{SQL92, is_tag_type};
 use hotfire_protocol::header::pull::{PullMessageResponseHeader, sys_flag};
-use hotfire_protocol::topic::perm;
+use hotfire_protocol::topic::{self, perm};
 use hotfire_protocol::{
-    ExtFields, Header, HeaderError, RemotingCommand, RequestCode, ResponseCode, filter,
+    ExtFields, Header, HeaderError, RemotingCommand, RequestCode, ResponseCode,
 };
 use hotfire_remoting::{Channel, Handled};
-use hotfire_store::{Arrival, GetMessageResult, GetMessageStatus};
+use hotfire_store::{Arrival, GetMessageResult, GetMessageStatus, MessageFilter};
 use tokio::time::Instant;
 
 use super::{faq, field, text};
 use crate::config::BrokerConfig;
+use crate::filter::{self, PullFilter};
 use crate::pull_hold::Parked;
 use crate::refusal::Refusal;
 use crate::state::{State, Waiting};
@@ -124,11 +126,21 @@ pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
     let mut woken = Vec::new();
     let now = Instant::now();
     let (topic, queue_id) = (arrival.topic, arrival.queue_id);
+    // Read once, and only if somebody waits for what is in it.
+    let mut record = None;
+    let mut matches = |filter: &PullFilter| {
+        filter.matches_code(arrival.tags_code)
+            && (!filter.reads_records()
+                || record
+                    .get_or_insert_with(|| broker.store.look_record(arrival.physical_offset))
+                    .as_ref()
+                    .is_none_or(|record| filter.matches_record(record)))
+    };
     hold.on_arrival(
         topic,
         queue_id,
         arrival.logic_offset,
-        arrival.tags_code,
+        &mut matches,
         now,
         &mut woken,
     );
@@ -161,7 +173,7 @@ impl Parked<()> {
         Parked {
             pull_from: self.pull_from,
             deadline: self.deadline,
-            subscription: self.subscription,
+            filter: self.filter,
             request,
         }
     }
@@ -196,21 +208,13 @@ fn serve(
     let config = broker.config();
     let header = PullHeader::read(&request.ext)?;
     let group = check(broker, &config, &header, request, channel)?;
-    let subscription = subscription(broker, &header, group)?;
-    if !subscription.is_tag() {
-        let kind = subscription.expression_type.as_deref().unwrap_or_default();
-        return Err(Refusal::new(
-            ResponseCode::SYSTEM_ERROR,
-            format!("The broker does not support consumer to filter message by {kind}"),
-        ));
-    }
+    let filter = filter(broker, &config, &header, group)?;
     if let Some(reset) = take_reset(broker, &header) {
         return Ok(Served::Answer(reset_answer(
             broker, request, &header, reset,
         )));
     }
-    let wanted = |tags_code| subscription.matches_tags_code(tags_code);
-    let found = broker.store.get_message(
+    let found = broker.store.get_message_filtered(
         header.topic,
         header.queue_id,
         header.queue_offset,
@@ -218,7 +222,7 @@ fn serve(
         header
             .max_msg_bytes
             .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(0)),
-        &wanted,
+        &filter,
     );
     let code = response_code(found.status, header.queue_offset);
     let parks = code == ResponseCode::PULL_NOT_FOUND && first_pass && header.has(sys_flag::SUSPEND);
@@ -232,7 +236,7 @@ fn serve(
         Served::Park(Parked {
             pull_from: header.queue_offset,
             deadline: Instant::now() + suspend,
-            subscription,
+            filter,
             request: (),
         })
     } else {
@@ -328,28 +332,76 @@ fn check(
     Ok(group)
 }
 
-/// The subscription that the request brings along, or that the group's heartbeats told.
+/// The filter of the subscription that the request brings along, or that the group's heartbeats
+/// told.
+fn filter(
+    broker: &State,
+    config: &BrokerConfig,
+    header: &PullHeader<'_>,
+    group: Group,
+) -> Result<PullFilter, Refusal> {
+    let (topic, version) = (header.topic, header.sub_version);
+    if header.has(sys_flag::SUBSCRIPTION) {
+        return filter_of(
+            config,
+            topic,
+            header.subscription,
+            header.expression_type,
+            version,
+        );
+    }
+    let subscription = subscription(broker, header, group)?;
+    if subscription.is_tag() {
+        let retry = config.filter_support_retry && topic.starts_with(topic::RETRY_PREFIX);
+        if retry {
+            let of_topics = broker.filters.lock().of_group(header.group);
+            return Ok(PullFilter::retried(subscription, of_topics.into()));
+        }
+        return Ok(PullFilter::tags(subscription));
+    }
+    let registered = broker.filters.lock().get(topic, header.group);
+    let Some((sql, registered_version)) = registered else {
+        let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+        return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark));
+    };
+    if registered_version < version {
+        let remark = "the consumer's consumer filter data not latest";
+        return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_LATEST, remark));
+    }
+    filter::check_enabled(config, subscription.expression_type.as_deref())?;
+    Ok(PullFilter::registered(subscription, sql))
+}
+
+/// The filter of an expression that a request brings along. An SQL expression that makes no sense is
+/// refused, where Java's broker, having logged it, lets every message through.
+fn filter_of(
+    config: &BrokerConfig,
+    topic: &str,
+    expression: &str,
+    expression_type: Option<&str>,
+    version: i64,
+) -> Result<PullFilter, Refusal> {
+    const REMARK: &str = "parse the consumer's subscription failed";
+    let refused = |remark| Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark);
+    if is_tag_type(expression_type) {
+        let parsed = SubscriptionData::parse(topic, expression, version);
+        let parsed = parsed.map_err(|_| refused(REMARK.to_owned()))?;
+        return Ok(PullFilter::tags(Arc::new(parsed)));
+    }
+    filter::check_enabled(config, expression_type)?;
+    if expression_type != Some(SQL92) {
+        return Err(refused(REMARK.to_owned()));
+    }
+    let subscription = SubscriptionData::sql(topic, expression, version);
+    PullFilter::sql(subscription).map_err(|error| refused(format!("{REMARK}: {}", error.remark())))
+}
+
+/// The subscription that the group's heartbeats told.
 fn subscription(
     broker: &State,
     header: &PullHeader<'_>,
     group: Group,
 ) -> Result<Arc<SubscriptionData>, Refusal> {
-    let (topic, version) = (header.topic, header.sub_version);
-    if header.has(sys_flag::SUBSCRIPTION) {
-        return if filter::is_tag_type(header.expression_type) {
-            let parsed = SubscriptionData::parse(topic, header.subscription, version);
-            parsed.map(Arc::new).map_err(|_| {
-                let remark = "parse the consumer's subscription failed";
-                Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark)
-            })
-        } else {
-            Ok(Arc::new(SubscriptionData::sql(
-                topic,
-                header.subscription,
-                version,
-            )))
-        };
-    }
     let missing = |remark: &str| {
         let remark = faq(remark);
         Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark)
@@ -367,9 +419,9 @@ fn subscription(
     }
     let known = members
         .subscriptions()
-        .get(topic)
+        .get(header.topic)
         .ok_or_else(|| missing("the consumer's subscription not exist"))?;
-    if known.sub_version < version {
+    if known.sub_version < header.sub_version {
         let remark = "the consumer's subscription not latest";
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark));
     }

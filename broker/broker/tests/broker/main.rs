@@ -7,6 +7,7 @@ mod clients;
 #[cfg(feature = "defects")]
 mod defects;
 mod delay;
+mod filter;
 mod golden;
 mod offsets;
 mod overload;

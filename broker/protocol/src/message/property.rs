@@ -141,20 +141,22 @@ pub fn append(text: &mut String, more: &str) {
     text.push_str(more);
 }
 
-/// Reads properties from text, with or without a separator at the end. Entries without a name or a
+/// The properties of a text, with or without a separator at the end. Entries without a name or a
 /// value are dropped, as Java does; of two equal names the later value counts.
+pub fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(PROPERTY_SEPARATOR)
+        .filter_map(|entry| entry.split_once(NAME_VALUE_SEPARATOR))
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+}
+
+/// Reads properties from text; see [`entries`].
 pub fn decode(text: &str) -> Properties {
     let mut properties = Properties::with_capacity(8);
-    for entry in text.split(PROPERTY_SEPARATOR) {
-        if let Some((name, value)) = entry.split_once(NAME_VALUE_SEPARATOR)
-            && !name.is_empty()
-            && !value.is_empty()
-        {
-            if properties.len() < DEDUPLICATED_MAX {
-                properties.set(name.to_owned(), value);
-            } else {
-                properties.push(name.to_owned(), value);
-            }
+    for (name, value) in entries(text) {
+        if properties.len() < DEDUPLICATED_MAX {
+            properties.set(name.to_owned(), value);
+        } else {
+            properties.push(name.to_owned(), value);
         }
     }
     properties
