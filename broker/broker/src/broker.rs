@@ -28,8 +28,9 @@ use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
 use crate::send_gate::SendGate;
 use crate::state::State;
+use crate::stats::Stats;
 use crate::timer;
-use crate::topics::Topics;
+use crate::topics::{Topics, new_version};
 
 /// When committed offsets are written for the first time.
 const FIRST_OFFSET_WRITE: Duration = Duration::from_secs(10);
@@ -235,6 +236,9 @@ fn load(
         env: env.clone(),
         sync_flush: config.store.flush_disk_type == FlushDiskType::Sync,
         levels: DelayLevels::new(config.store.delay_levels.clone()),
+        log_end_at_start: store.max_phy_offset(),
+        config_version: Mutex::new(new_version(started_ms)),
+        stats: Mutex::new(Stats::new(Instant::now(), started_ms)),
         store,
         ip,
         port: OnceLock::new(),

@@ -34,6 +34,7 @@ mod retry;
 mod schedule;
 mod send_gate;
 mod state;
+mod stats;
 #[cfg(test)]
 mod tests_support;
 mod timer;

@@ -85,6 +85,12 @@ impl Producers {
         turn.take(count.min(members.len())).copied().collect()
     }
 
+    /// All groups that have members, with them.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<ConnectionId, ClientInfo>)> {
+        let groups = self.groups.iter();
+        groups.map(|(group, members)| (group.as_str(), members))
+    }
+
     fn retain(&mut self, mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool) {
         for members in self.groups.values_mut() {
             members.retain(|&connection, client| keep(connection, client));

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use hotfire_env::{Disk, Entropy, EntropyExt, Env};
-use hotfire_protocol::body::{SubscriptionGroupConfig, TopicConfig};
+use hotfire_protocol::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
 use hotfire_protocol::header::client::NotifyConsumerIdsChangedRequestHeader;
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::{RemotingCommand, RequestCode, topic};
@@ -30,6 +30,7 @@ use crate::pull_hold::PullHold;
 use crate::rebalance_lock::RebalanceLocks;
 use crate::resets::PendingResets;
 use crate::send_gate::SendGate;
+use crate::stats::Stats;
 use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
 
 /// A request that waits for its turn.
@@ -55,6 +56,11 @@ pub(crate) struct State {
     pub entropy: Arc<dyn Entropy>,
     pub namesrv: Client,
     pub started_ms: i64,
+    /// The end of the commit log when the broker started.
+    pub log_end_at_start: i64,
+    /// Counts the changes of the configuration.
+    pub config_version: Mutex<DataVersion>,
+    pub stats: Mutex<Stats>,
 
     /// If access control is on.
     pub acl: Option<AccessControl>,

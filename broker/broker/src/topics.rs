@@ -137,6 +137,11 @@ impl Topics {
         self.version = self.version.next(now_ms);
     }
 
+    /// Counts up the version without a change of its own: what is announced has changed.
+    pub fn touch(&mut self, now_ms: i64) {
+        self.version = self.version.next(now_ms);
+    }
+
     /// Deletes a topic. True if it was there.
     pub fn delete(&mut self, name: &str, now_ms: i64) -> bool {
         let deleted = self.topics.remove(name).is_some();

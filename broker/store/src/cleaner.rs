@@ -83,6 +83,14 @@ impl MessageStore {
         self.inner.clean(Clean::Expired).await
     }
 
+    /// Removes the files of consume queues and indexes that point at nothing but deleted records.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn clean_expired_consume_queues(&self) -> io::Result<()> {
+        self.inner.clean_built()
+    }
+
     /// Forgets a topic: its consume queues are removed. Its records stay in the commit log until
     /// they expire; if the topic comes back, its queue offsets begin at 0 again. As in RocketMQ the
     /// removal is not synced, and a rebuild of the consume queues brings the records back.

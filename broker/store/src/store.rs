@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use hotfire_env::{Env, TaskHandle};
@@ -149,6 +149,19 @@ impl MessageStore {
     pub fn max_offset_in_queue(&self, topic: &str, queue_id: i32) -> i64 {
         let queue = self.inner.queues.get(topic, queue_id);
         queue.map_or(0, |queue| queue.max_offset())
+    }
+
+    /// Whether a message was ever meant for a queue.
+    pub fn has_queue(&self, topic: &str, queue_id: i32) -> bool {
+        self.inner.queues.get(topic, queue_id).is_some()
+    }
+
+    /// For how many milliseconds an append has been going on; 0 if none is (`lockTimeMills`).
+    pub fn lock_time_mills(&self) -> i64 {
+        match self.inner.locked_since.load(Ordering::Acquire) {
+            0 => 0,
+            since => self.inner.env.now_ms().saturating_sub(since).max(0),
+        }
     }
 
     /// The commit log offset of the oldest record.

@@ -19,7 +19,6 @@ pub(crate) mod send;
 mod send_back;
 mod send_header;
 mod send_outcome;
-mod stats;
 
 use std::sync::Arc;
 
@@ -92,12 +91,15 @@ impl Processor {
                 pull::handle(broker, channel, request)
             }
             RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
-            RequestCode::UPDATE_AND_CREATE_TOPIC => admin::update_topic(broker, request),
             RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
             RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
             | RequestCode::DELETE_ACL_CONFIG
             | RequestCode::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG => acl::change(broker, request),
             _ => {
+                let request = match admin::handle(broker, request) {
+                    Ok(handled) => return handled,
+                    Err(request) => request,
+                };
                 let answer = self.answer(channel, &request);
                 Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
             }
@@ -130,24 +132,9 @@ impl Processor {
             RequestCode::RESUME_CHECK_HALF_MESSAGE => {
                 end_transaction::resume_check(broker, request)
             }
-            RequestCode::DELETE_TOPIC_IN_BROKER => admin::delete_topic(broker, request),
-            RequestCode::GET_ALL_TOPIC_CONFIG => admin::topics(broker, request),
-            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
-                admin::update_group(broker, request)
-            }
-            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => admin::groups(broker, request),
-            RequestCode::DELETE_SUBSCRIPTIONGROUP => admin::delete_group(broker, request),
-            RequestCode::GET_ALL_CONSUMER_OFFSET => admin::all_offsets(broker, request),
-            RequestCode::GET_ALL_DELAY_OFFSET => admin::all_cursors(broker, request),
-            RequestCode::UPDATE_BROKER_CONFIG => admin::update_config(broker, request),
-            RequestCode::GET_BROKER_CONFIG => admin::config(broker, request),
             RequestCode::GET_BROKER_CLUSTER_ACL_INFO => acl::versions(broker, request),
             RequestCode::GET_BROKER_CLUSTER_ACL_CONFIG => acl::config(broker, request),
-            RequestCode::GET_TOPIC_STATS_INFO => stats::topic(broker, request),
-            RequestCode::GET_CONSUME_STATS => stats::group(broker, request),
-            RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => stats::groups_of(broker, request),
-            RequestCode::GET_BROKER_RUNTIME_INFO => stats::runtime(broker, request),
-            _ => Err(unsupported(request)),
+            _ => admin::answer(broker, request).unwrap_or_else(|| Err(unsupported(request))),
         }
     }
 }

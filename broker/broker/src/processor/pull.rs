@@ -119,12 +119,17 @@ pub(crate) fn run_woken(broker: &State) {
 
 /// A message became visible: wakes those who wait for it.
 pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
+    let now = Instant::now();
+    broker
+        .stats
+        .lock()
+        .store
+        .arrived(now, arrival.store_timestamp);
     let mut hold = broker.hold.lock();
     if hold.is_empty() {
         return;
     }
     let mut woken = Vec::new();
-    let now = Instant::now();
     let (topic, queue_id) = (arrival.topic, arrival.queue_id);
     // Read once, and only if somebody waits for what is in it.
     let mut record = None;
@@ -224,6 +229,12 @@ fn serve(
             .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(0)),
         &filter,
     );
+    let (messages, bytes) = (found.messages.len() as u64, found.bytes as u64);
+    let now = Instant::now();
+    broker
+        .stats
+        .lock()
+        .got(header.group, header.topic, messages, bytes, now);
     let code = response_code(found.status, header.queue_offset);
     let parks = code == ResponseCode::PULL_NOT_FOUND && first_pass && header.has(sys_flag::SUSPEND);
     let served = if parks {

@@ -54,6 +54,8 @@ struct Answer {
     queue_id: i32,
     /// The handle of a message for a time.
     recall_handle: Option<String>,
+    /// When the request was taken.
+    started: Instant,
 }
 
 /// Takes a send: runs it, queues it behind those that wait for the disk, or refuses it.
@@ -333,7 +335,7 @@ fn put_single(
         properties.remove(property::WAIT);
     }
     properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
-    let queue_id = message.queue_id;
+    let (queue_id, started) = (message.queue_id, Instant::now());
     if half {
         transaction::make_half(&mut message);
     }
@@ -353,8 +355,9 @@ fn put_single(
         response,
         queue_id,
         recall_handle,
+        started,
     };
-    Ok(sent(broker, config, put, waits, answer))
+    Ok(sent(broker, config, header.topic, put, waits, answer))
 }
 
 /// What does not depend on the message's properties.
@@ -455,9 +458,10 @@ fn put_batch(
         response,
         queue_id,
         recall_handle: None,
+        started: Instant::now(),
     };
     let put = broker.store.append_batch(MessageBatch { shared });
-    Ok(sent(broker, config, put, waits, answer))
+    Ok(sent(broker, config, header.topic, put, waits, answer))
 }
 
 /// The properties of a batch itself, which are stored behind those of each of its messages. The
@@ -492,25 +496,41 @@ fn pretend(broker: &State, message: &MessageInner) -> PutResult {
 fn sent(
     broker: &State,
     config: &BrokerConfig,
+    topic: &str,
     put: PutResult,
     waits: bool,
     answer: Answer,
 ) -> Sent {
     let stored = put.status == PutMessageStatus::PutOk;
+    if let Some(append) = put.append.as_ref().filter(|_| stored) {
+        let messages = 1 + append.more_offsets.len() as u64;
+        let mut stats = broker.stats.lock();
+        stats
+            .broker
+            .put(topic, messages, append.bytes as u64, answer.started);
+    }
     if stored && waits && broker.sync_flush {
         Sent::Waits(Flushing { put, answer })
     } else {
-        Sent::Answered(answered(config, &put, answer))
+        Sent::Answered(answered(broker, config, &put, answer))
     }
 }
 
 async fn finish(broker: &State, flushing: Flushing) -> RemotingCommand {
     let put = broker.store.wait_durable(flushing.put, true).await;
-    answered(&broker.config(), &put, flushing.answer)
+    answered(broker, &broker.config(), &put, flushing.answer)
 }
 
 /// The answer to a send that the store has dealt with (`handlePutMessageResult`).
-fn answered(config: &BrokerConfig, put: &PutResult, answer: Answer) -> RemotingCommand {
+fn answered(
+    broker: &State,
+    config: &BrokerConfig,
+    put: &PutResult,
+    answer: Answer,
+) -> RemotingCommand {
+    let stored = put.append.is_some();
+    let took = answer.started.elapsed();
+    broker.stats.lock().store.put(stored, took);
     let mut response = answer.response;
     let (code, remark) = outcome(config, put.status);
     response.code = code.0;

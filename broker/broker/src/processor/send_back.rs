@@ -10,6 +10,7 @@ use hotfire_protocol::message::property;
 use hotfire_protocol::topic::{self, perm};
 use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode, version};
 use hotfire_store::{MessageInner, PutMessageStatus};
+use tokio::time::Instant;
 
 use super::{Answer, done, faq};
 use crate::refusal::Refusal;
@@ -59,12 +60,21 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
         return done(request);
     }
     let mut again = copy(broker, original);
+    let origin = again.message.properties.get(property::RETRY_TOPIC);
+    let origin = origin.unwrap_or_default().to_owned();
     redirect(broker, &group, retry, &mut again)?;
     broker
         .divert(&mut again)
         .map_err(|why| why.refusal(&broker.config()))?;
     match broker.store.append(again).status {
-        PutMessageStatus::PutOk => done(request),
+        PutMessageStatus::PutOk => {
+            let mut stats = broker.stats.lock();
+            stats
+                .broker
+                .sent_back(&header.group, &origin, Instant::now());
+            drop(stats);
+            done(request)
+        }
         status => Err(Refusal::new(ResponseCode::SYSTEM_ERROR, status.name())),
     }
 }

@@ -1,0 +1,55 @@
+//! The broker's configuration.
+
+use std::sync::Arc;
+
+use hotfire_protocol::header::admin::GetBrokerConfigResponseHeader;
+use hotfire_protocol::{RemotingCommand, ResponseCode};
+
+use super::error;
+use crate::processor::{Answer, bad_body, done};
+use crate::state::State;
+
+/// The file that changed settings are written to, as Java's are. Neither reads it at the next
+/// start, unless it is given as the configuration file.
+const FILE: &str = "broker.properties";
+
+/// GET_BROKER_CONFIG: all settings, as properties.
+pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
+    let version = broker.config_version.lock().to_json();
+    let header = GetBrokerConfigResponseHeader {
+        version: String::from_utf8_lossy(&version).into_owned(),
+    };
+    let response = request.response_with(ResponseCode::SUCCESS, &header);
+    Ok(response.with_body(broker.config().to_properties()))
+}
+
+/// UPDATE_BROKER_CONFIG: changes settings until the broker stops. What is read at the start only -
+/// addresses, the store, intervals - does not change with it. Another permission is announced to
+/// the name servers at once.
+pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+    let text = std::str::from_utf8(&request.body).map_err(|wrong| bad_body(&wrong))?;
+    let before = broker.config();
+    let mut config = (*before).clone();
+    config
+        .update(text)
+        .map_err(|wrong| error(wrong.to_string()))?;
+    tracing::info!(changes = text, "an administrator changes the configuration");
+    let announce = config.broker_permission != before.broker_permission;
+    let path = State::config_path(&before, FILE);
+    let written = broker
+        .disk()
+        .write(&path, config.to_properties().as_bytes());
+    if let Err(failed) = written {
+        tracing::error!(%failed, path, "cannot write the changed configuration");
+    }
+    *broker.config.write() = Arc::new(config);
+    let now_ms = broker.env.now_ms();
+    let mut version = broker.config_version.lock();
+    *version = version.next(now_ms);
+    drop(version);
+    if announce {
+        broker.topics.write().touch(now_ms);
+        broker.announce_topics();
+    }
+    done(request)
+}

@@ -1,0 +1,173 @@
+//! Topics.
+
+use std::sync::Arc;
+
+use hotfire_protocol::body::{CreateTopicListRequestBody, TopicConfig, TopicFilterType, TopicList};
+use hotfire_protocol::header::admin::GetTopicConfigRequestHeader;
+use hotfire_protocol::header::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
+use hotfire_protocol::{RemotingCommand, ResponseCode, topic};
+use hotfire_remoting::Handled;
+
+use super::error;
+use crate::processor::{Answer, bad_body, body, done};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::topics::READ_WRITE;
+
+/// The most queues that a topic may be given. Clients and figures list every one of them, so that a
+/// slip of the administrator's hand would take all their memory; Apache RocketMQ does not mind.
+const QUEUES_MAX: i32 = 65_536;
+
+/// UPDATE_AND_CREATE_TOPIC: answered when the name servers know, or had their time.
+pub(super) fn update(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+    let topics = wanted(broker, &request).map(|topic| vec![topic]);
+    put(broker, request, topics)
+}
+
+/// UPDATE_AND_CREATE_TOPIC_LIST (5.x): all of them, or none if one cannot be created.
+pub(super) fn update_list(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+    let topics = CreateTopicListRequestBody::from_json(&request.body)
+        .map_err(|wrong| bad_body(&wrong))
+        .and_then(|body| {
+            let topics = body.topic_config_list;
+            topics.iter().try_for_each(|topic| check(broker, topic))?;
+            Ok(topics)
+        });
+    put(broker, request, topics)
+}
+
+fn put(
+    broker: &Arc<State>,
+    request: RemotingCommand,
+    topics: Result<Vec<TopicConfig>, Refusal>,
+) -> Handled {
+    let topics = match topics {
+        Ok(topics) => topics,
+        Err(refusal) => return Handled::Reply(refusal.response(&request)),
+    };
+    let names: Vec<_> = topics
+        .iter()
+        .map(|topic| topic.topic_name.clone())
+        .collect();
+    tracing::info!(?names, "an administrator creates or changes topics");
+    for topic in topics {
+        broker.topics.write().put(topic, broker.env.now_ms());
+    }
+    broker.save_topics();
+    let broker = broker.clone();
+    Handled::Later(Box::pin(async move {
+        match &names[..] {
+            [name] => broker.register_topic(name).await,
+            _ => broker.register().await,
+        }
+        Some(request.response(ResponseCode::SUCCESS))
+    }))
+}
+
+fn wanted(broker: &State, request: &RemotingCommand) -> Result<TopicConfig, Refusal> {
+    let header: CreateTopicRequestHeader = request.header()?;
+    let topics = broker.topics.read();
+    let known_order = topics.get(&header.topic).is_some_and(|topic| topic.order);
+    drop(topics);
+    let topic = TopicConfig {
+        order: header.order || known_order,
+        perm: header.perm,
+        read_queue_nums: header.read_queue_nums,
+        topic_filter_type: TopicFilterType::from_name(&header.topic_filter_type)
+            .unwrap_or_default(),
+        topic_name: header.topic,
+        topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
+        write_queue_nums: header.write_queue_nums,
+    };
+    check(broker, &topic)?;
+    Ok(topic)
+}
+
+fn check(broker: &State, topic: &TopicConfig) -> Result<(), Refusal> {
+    let name = &topic.topic_name;
+    topic::check_topic(name).map_err(|wrong| error(wrong.to_string()))?;
+    if is_system_topic(broker, name) {
+        return Err(error(format!(
+            "The topic[{name}] is conflict with system topic."
+        )));
+    }
+    if topic.read_queue_nums.max(topic.write_queue_nums) > QUEUES_MAX {
+        return Err(error(format!(
+            "a topic may have {QUEUES_MAX} queues at most"
+        )));
+    }
+    Ok(())
+}
+
+fn is_system_topic(broker: &State, name: &str) -> bool {
+    let config = broker.config();
+    topic::is_system_topic(name)
+        || name == config.broker_cluster_name
+        || name == config.broker_name
+        || name == topic::reply_topic(&config.broker_cluster_name)
+}
+
+/// DELETE_TOPIC_IN_BROKER: its messages stay in the log until they expire, but cannot be found. The
+/// name servers are not told, as in RocketMQ: that is a request of its own.
+pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
+    let header: DeleteTopicRequestHeader = request.header()?;
+    let topic = header.topic;
+    if topic.trim().is_empty() {
+        return Err(error("The specified topic is blank."));
+    }
+    if is_system_topic(broker, &topic) {
+        return Err(error(format!(
+            "The topic[{topic}] is conflict with system topic."
+        )));
+    }
+    if broker.topics.write().delete(&topic, broker.env.now_ms()) {
+        tracing::info!(topic, "an administrator deletes a topic");
+        broker.save_topics();
+        broker.offsets.lock().remove_topic(&topic);
+        broker.stats.lock().broker.remove_topic(&topic);
+    }
+    if let Err(failed) = broker.store.delete_topic(&topic) {
+        return Err(error(format!(
+            "cannot delete the queues of {topic}: {failed}"
+        )));
+    }
+    done(request)
+}
+
+/// GET_ALL_TOPIC_CONFIG: all topics.
+pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
+    body(
+        request,
+        broker.topics.read().to_announce(READ_WRITE).to_json(),
+    )
+}
+
+/// GET_TOPIC_CONFIG (5.x): one topic.
+pub(super) fn one(broker: &State, request: &RemotingCommand) -> Answer {
+    let header: GetTopicConfigRequestHeader = request.header()?;
+    match broker.topics.read().get(&header.topic) {
+        Some(topic) => body(request, topic.to_json()),
+        None => {
+            let remark = format!("No topic in this broker. topic: {}", header.topic);
+            Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark))
+        }
+    }
+}
+
+/// GET_SYSTEM_TOPIC_LIST_FROM_BROKER: the topics that belong to the system.
+pub(super) fn system(broker: &State, request: &RemotingCommand) -> Answer {
+    let config = broker.config();
+    let cluster = config.broker_cluster_name.as_str();
+    let mut names: Vec<_> = topic::SYSTEM_TOPICS.map(str::to_owned).into();
+    names.extend([
+        cluster.to_owned(),
+        config.broker_name.clone(),
+        topic::reply_topic(cluster),
+    ]);
+    names.sort();
+    let list = TopicList {
+        topic_list: names,
+        ..TopicList::default()
+    };
+    body(request, list.to_json())
+}
