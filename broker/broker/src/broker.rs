@@ -230,6 +230,10 @@ fn load(
         true => Some(AccessControl::load(&**env.disk())?),
         false => None,
     };
+    let client = ClientConfig {
+        tls: config.tls.client.clone(),
+        ..ClientConfig::default()
+    };
     let slots = config.send_message_thread_pool_nums;
     let gate = SendGate::new(slots, config.send_thread_pool_queue_capacity);
     Ok(State {
@@ -244,7 +248,7 @@ fn load(
         port: OnceLock::new(),
         observer,
         entropy: env.entropy("broker queue choice"),
-        namesrv: Client::new(env, ClientConfig::default(), None),
+        namesrv: Client::new(env, client, None),
         started_ms,
         acl,
         topics: RwLock::new(topics),
@@ -307,7 +311,11 @@ async fn bind(
     fast: bool,
 ) -> Result<Server, BrokerError> {
     let processor = Arc::new(Processor::new(state.clone(), fast));
-    Server::bind(env, address, ServerConfig::default(), processor)
+    let config = ServerConfig {
+        tls: state.config().tls.server.clone(),
+        ..ServerConfig::default()
+    };
+    Server::bind(env, address, config, processor)
         .await
         .map_err(|source| BrokerError::Listen {
             address: address.to_owned(),

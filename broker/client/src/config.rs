@@ -96,10 +96,6 @@ impl ClientConfig {
                 "no name server address is set".to_owned(),
             ));
         }
-        let missing = |what| Err(ClientError::Invalid(format!("{what} cannot be used yet")));
-        if self.tls.is_some() {
-            return missing("TLS");
-        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hotfire_protocol::java_properties;
+use hotfire_remoting::Tls;
 
 /// How a name server runs (`NamesrvConfig`, and what of `NettyServerConfig` applies).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct NamesrvConfig {
     pub order_message_enable: bool,
     /// A connection without traffic for this long is closed (`serverChannelMaxIdleTimeSeconds`).
     pub server_channel_max_idle_time: Duration,
+    /// How connections are encrypted. No key: whoever starts the name server sets it.
+    pub tls: Tls,
 }
 
 impl Default for NamesrvConfig {
@@ -32,6 +35,7 @@ impl Default for NamesrvConfig {
             scan_not_active_broker_interval: Duration::from_secs(10),
             order_message_enable: false,
             server_channel_max_idle_time: Duration::from_secs(120),
+            tls: Tls::default(),
         }
     }
 }

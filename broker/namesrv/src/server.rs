@@ -60,6 +60,7 @@ impl NameServer {
         };
         let server = ServerConfig {
             limits,
+            tls: config.tls.server.clone(),
             ..ServerConfig::default()
         };
         let processor = Arc::new(Processor::new(env, config, kv));

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{self, Owner, Parts};
-use crate::{Channel, ConnectionId, Limits, RequestHandler, RequestHook, RpcError};
+use crate::{Channel, ConnectionId, Limits, RequestHandler, RequestHook, RpcError, TlsConnector};
 
 /// How a [`Client`] runs.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct ClientConfig {
     pub close_on_timeout: bool,
     /// What is done to every request before it is sent, such as signing it.
     pub hook: Option<Arc<dyn RequestHook>>,
+    /// How connections are encrypted. Without it they are plain.
+    pub tls: Option<TlsConnector>,
 }
 
 impl Default for ClientConfig {
@@ -33,6 +35,7 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(3),
             close_on_timeout: true,
             hook: None,
+            tls: None,
         }
     }
 }
@@ -228,7 +231,7 @@ impl Client {
 impl Inner {
     /// Makes one attempt to connect, and tells everybody who waits for it.
     async fn attempt(self: Arc<Self>, address: String) {
-        let connecting = self.env.network().connect(&address);
+        let connecting = self.connection(&address);
         let result = match timeout(self.config.connect_timeout, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(connect_error(&address, error)),
@@ -250,6 +253,14 @@ impl Inner {
         for waiter in waiters {
             // An error means that the caller no longer waits.
             let _ = waiter.send(result.clone());
+        }
+    }
+
+    async fn connection(&self, address: &str) -> io::Result<Connection> {
+        let connection = self.env.network().connect(address).await?;
+        match &self.config.tls {
+            Some(tls) => tls.encrypt(connection, address).await,
+            None => Ok(connection),
         }
     }
 

@@ -35,4 +35,6 @@ pub use handler::{Handled, RequestHandler};
 pub use hook::RequestHook;
 pub use limits::Limits;
 pub use server::{Server, ServerConfig};
-pub use tls::TlsOptions;
+pub use tls::{
+    ClientAuth, ServerTls, Tls, TlsConnector, TlsError, TlsMode, TlsOptions, TlsSettings,
+};

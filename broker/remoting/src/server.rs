@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::connection::{self, Owner, Parts};
-use crate::{Channel, ConnectionId, Limits, RequestHandler};
+use crate::{Channel, ConnectionId, Limits, RequestHandler, ServerTls};
 
 /// A pause after a failed accept: out of file descriptors, most often.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How long [`Server::shutdown`] waits for running requests.
     pub shutdown_timeout: Duration,
+    /// How connections are encrypted. Without it they are plain.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Default for ServerConfig {
@@ -30,6 +32,7 @@ impl Default for ServerConfig {
         Self {
             limits: Limits::default(),
             shutdown_timeout: Duration::from_secs(3),
+            tls: None,
         }
     }
 }
@@ -139,6 +142,10 @@ impl Inner {
             local,
             peer,
         } = connection;
+        let stream = match &self.config.tls {
+            Some(tls) => tls.wrap(stream),
+            None => stream,
+        };
         let channel = {
             let mut channels = self.channels.lock();
             channels.count = channels.count.wrapping_add(1);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use hotfire_broker::{Broker, BrokerConfig};
 use hotfire_env::{Env, real};
 use hotfire_namesrv::{NameServer, NamesrvConfig};
+use hotfire_remoting::{Tls, TlsSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -64,6 +65,7 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
         .broker
         .map(|port| broker_config(request, port, &text));
     let broker = broker.transpose().map_err(wrong)?;
+    let tls = tls_settings(&text).map_err(wrong)?;
     files::create_folder(&request.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -71,12 +73,26 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         let env = real::env(&request.data, None);
-        let running = Running::start(&env, namesrv, broker).await?;
+        // Certificates lie anywhere.
+        let root = real::env("/", None);
+        let tls = Tls::load(&env, root.disk(), &tls).map_err(|error| format!("TLS: {error}"))?;
+        let running = Running::start(&env, tls, namesrv, broker).await?;
         let stopped = until_signal().await;
         running.shutdown().await;
         stopped.map_err(|error| format!("cannot wait for signals: {error}"))
     })?;
     Ok(Exit::Pass)
+}
+
+/// What the configuration file says about TLS, which is for name server and broker alike. Relative
+/// paths are taken from where the command was called, as Java does.
+fn tls_settings(text: &str) -> Result<TlsSettings, String> {
+    let mut settings = TlsSettings::from_properties(text)?;
+    for path in settings.paths_mut() {
+        let absolute = std::path::absolute(&*path).map_err(|error| format!("{path}: {error}"))?;
+        *path = absolute.display().to_string();
+    }
+    Ok(settings)
 }
 
 fn namesrv_config(port: Port, text: &str) -> Result<NamesrvConfig, String> {
@@ -107,6 +123,7 @@ impl Running {
     /// Starts what is configured, and says where it listens once it serves.
     async fn start(
         env: &Env,
+        tls: Tls,
         namesrv: Option<NamesrvConfig>,
         broker: Option<BrokerConfig>,
     ) -> Result<Self, String> {
@@ -114,7 +131,8 @@ impl Running {
             namesrv: None,
             broker: None,
         };
-        if let Some(config) = namesrv {
+        if let Some(mut config) = namesrv {
+            config.tls = tls.clone();
             let server = NameServer::start(env, config)
                 .await
                 .map_err(|error| error.to_string())?;
@@ -122,6 +140,7 @@ impl Running {
             running.namesrv = Some(server);
         }
         if let Some(mut config) = broker {
+            config.tls = tls;
             if config.namesrv_addrs.is_empty()
                 && let Some(server) = &running.namesrv
             {

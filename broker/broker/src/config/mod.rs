@@ -5,6 +5,8 @@ mod properties;
 
 use std::time::Duration;
 
+use hotfire_protocol::java_properties;
+use hotfire_remoting::{Tls, TlsSettings};
 use hotfire_store::StoreConfig;
 
 use crate::topics::READ_WRITE;
@@ -120,6 +122,9 @@ pub struct BrokerConfig {
     /// (`startAcceptSendRequestTimeStamp`). Default 0.
     pub start_accept_send_request_time_stamp: i64,
 
+    /// How connections are encrypted. No key: whoever starts the broker sets it.
+    pub tls: Tls,
+
     /// The message store.
     pub store: StoreConfig,
 }
@@ -168,6 +173,7 @@ impl Default for BrokerConfig {
             send_message_thread_pool_nums: 256,
             send_thread_pool_queue_capacity: 10_000,
             start_accept_send_request_time_stamp: 0,
+            tls: Tls::default(),
             store: StoreConfig::default(),
         }
     }
@@ -178,7 +184,7 @@ impl BrokerConfig {
     /// default.
     ///
     /// Keys of Apache RocketMQ that mean nothing here (thread pools, Netty buffers and the like)
-    /// are accepted and logged.
+    /// are accepted and logged. Those of [`TlsSettings`] are not the broker's, and left alone.
     ///
     /// # Errors
     /// A key that RocketMQ does not know either, or a value that its key cannot have.
@@ -194,6 +200,16 @@ impl BrokerConfig {
     /// # Errors
     /// As [`BrokerConfig::from_properties`].
     pub fn update(&mut self, text: &str) -> Result<(), PropertyError> {
+        let tls = java_properties::parse(text).into_iter();
+        if let Some(tls) = tls
+            .into_iter()
+            .find(|entry| entry.key.starts_with(TlsSettings::PREFIX))
+        {
+            return Err(PropertyError {
+                line: tls.line,
+                what: format!("`{}` cannot be changed while the broker runs", tls.key),
+            });
+        }
         let mut updated = self.clone();
         properties::apply_all(&mut updated, text)?;
         *self = updated;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use hotfire_protocol::java_properties::{self, Entry};
+use hotfire_remoting::TlsSettings;
 
 use super::BrokerConfig;
 use super::keys::{self, FIXED, WITHOUT_EFFECT};
@@ -48,6 +49,9 @@ fn apply(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), Strin
     }
     if WITHOUT_EFFECT.split(' ').any(|key| key == name) {
         tracing::warn!(key = name, "this setting has no effect here");
+        return Ok(());
+    }
+    if name.starts_with(TlsSettings::PREFIX) {
         return Ok(());
     }
     let fixed = FIXED.iter().map(|(key, _)| *key);

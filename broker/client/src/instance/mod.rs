@@ -16,7 +16,7 @@ use hotfire_protocol::body::{ConsumerData, HeartbeatData, ProducerData, TopicRou
 use hotfire_protocol::header::client::UnregisterClientRequestHeader;
 use hotfire_protocol::header::namesrv::GetRouteInfoRequestHeader;
 use hotfire_protocol::{Header, MessageQueue, RemotingCommand, RequestCode, ResponseCode};
-use hotfire_remoting::{Client, RequestHandler, RequestHook};
+use hotfire_remoting::{Client, RequestHandler, RequestHook, TlsConnector};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -77,9 +77,14 @@ impl Instance {
         // Clients of one process must not draw the same numbers.
         let entropy = env.entropy(&format!("client {client_id}"));
         let names = NameServers::new(config.namesrv_addrs.clone(), entropy.next_u64());
+        let tls = config.tls.as_ref();
+        let tls = tls
+            .map(|options| TlsConnector::new(env, options))
+            .transpose();
         let hook = |credentials| Arc::new(credentials) as Arc<dyn RequestHook>;
         let rpc_config = hotfire_remoting::ClientConfig {
             hook: config.credentials.clone().map(hook),
+            tls: tls.map_err(|error| ClientError::Invalid(format!("TLS: {error}")))?,
             ..hotfire_remoting::ClientConfig::default()
         };
         Ok(Arc::new(Self {
