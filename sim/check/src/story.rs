@@ -7,6 +7,8 @@ use crate::history::*;
 use crate::invariant::InvariantId;
 use crate::report::{InvariantReport, Report, Status};
 
+pub(crate) mod features;
+
 /// A history in the making.
 pub(crate) struct Story {
     recorder: Recorder,

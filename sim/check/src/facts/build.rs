@@ -60,8 +60,10 @@ impl<'a> Builder<'a> {
             sessions: Vec::new(),
             session_records: Csr::default(),
             offsets: OffsetTables::default(),
+            features: Features::default(),
             trouble: Trouble::default(),
             corrections: Vec::new(),
+            joined: Vec::new(),
             fates: Vec::new(),
             drain: None,
             done: None,
@@ -104,22 +106,22 @@ impl<'a> Builder<'a> {
             Event::Delivered { .. } => self.delivered(at, record),
             Event::Finished { delivery, outcome } => self.finished(delivery.0, at, record, outcome),
             // Read by the invariants that are about them.
-            Event::Effect { .. }
-            | Event::Timed { .. }
+            Event::Effect { .. } => {}
+            Event::Named { .. } | Event::Replied { .. } | Event::Queried { .. } => {
+                self.seen_by_clients(at, record);
+            }
+            Event::Timed { .. }
             | Event::RecallInvoked { .. }
             | Event::RecallEnded { .. }
-            | Event::Named { .. }
             | Event::Unwanted { .. }
             | Event::LocalTransaction { .. }
             | Event::TransactionChecked { .. }
-            | Event::Replied { .. }
-            | Event::Queried { .. }
-            | Event::Popped { .. }
+            | Event::HalfEnded { .. }
+            | Event::ClockSet { .. } => self.waiting(at, record),
+            Event::Popped { .. }
             | Event::Hidden { .. }
             | Event::AckInvoked { .. }
-            | Event::AckEnded { .. }
-            | Event::HalfEnded { .. }
-            | Event::ClockSet { .. } => {}
+            | Event::AckEnded { .. } => self.popped(at, record),
             Event::FaultBegan { .. }
             | Event::FaultEnded { .. }
             | Event::NodeDown { .. }
@@ -216,6 +218,7 @@ impl<'a> Builder<'a> {
                 }
                 self.audience(group, record.node);
                 self.facts.trouble.note_change(group, now);
+                self.facts.joined.push((group, record.node, now));
                 return;
             }
             Event::Assigned { group, queue, .. } => {
@@ -230,7 +233,12 @@ impl<'a> Builder<'a> {
             Event::Corrected {
                 group, queue, to, ..
             } => {
-                self.facts.corrections.push(Correction { group, queue, to });
+                self.facts.corrections.push(Correction {
+                    at: now,
+                    group,
+                    queue,
+                    to,
+                });
                 self.facts.trouble.note_change(group, now);
                 self.sessions.corrected(owner(group, queue), now)
             }
@@ -410,6 +418,149 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Timers, transactions, filters and clocks.
+    fn waiting(&mut self, at: u32, record: &Record) {
+        let op_of = |op: OpId| self.facts.op_index.get(u64::from(op.0)).unwrap_or(NONE);
+        let answer = |value, state, check| Answer {
+            at: record.at,
+            message: self.facts.message(value),
+            record: at,
+            state,
+            check,
+        };
+        match record.event {
+            Event::Timed { op, due_ms } => {
+                let timer = Timer {
+                    due_ms,
+                    record: at,
+                    recall: None,
+                };
+                self.facts.features.timers.insert(op_of(op), timer);
+            }
+            Event::RecallInvoked { op } => self.facts.features.recall(op_of(op), at),
+            Event::RecallEnded { op, outcome } => {
+                let op = op_of(op);
+                self.facts.features.recalled(op, record.at, at, outcome);
+            }
+            Event::Unwanted { group, value } => {
+                let message = self.facts.message(value);
+                self.facts.features.unwanted.insert((group, message), at);
+            }
+            Event::LocalTransaction { value, state, .. } => {
+                let answer = answer(value, state, None);
+                self.facts.features.answers.push(answer);
+            }
+            Event::TransactionChecked {
+                value,
+                round,
+                state,
+            } => {
+                let answer = answer(value, state, Some(round));
+                self.facts.features.answers.push(answer);
+            }
+            Event::HalfEnded { queue, offset } => {
+                let ends = &mut self.facts.features.half_ends;
+                ends.entry((queue, offset))
+                    .or_default()
+                    .push((record.at, at));
+            }
+            Event::ClockSet { ahead_us } => {
+                self.facts
+                    .features
+                    .set_clock(record.node, record.at, ahead_us);
+            }
+            _ => {}
+        }
+    }
+
+    fn seen_by_clients(&mut self, at: u32, record: &Record) {
+        let facts = &mut self.facts;
+        let op_of = |op: OpId| facts.op_index.get(u64::from(op.0)).unwrap_or(NONE);
+        match record.event {
+            Event::Named { op, id } => {
+                let op = op_of(op);
+                let name = Name {
+                    id,
+                    op,
+                    at: record.at,
+                    record: at,
+                };
+                facts.features.ids.push(name);
+            }
+            Event::Replied { op, value } => {
+                let op = op_of(op);
+                let reply = Reply {
+                    op,
+                    value,
+                    at: record.at,
+                    record: at,
+                };
+                facts.features.replies.push(reply);
+            }
+            Event::Queried {
+                by,
+                value,
+                found,
+                strangers,
+            } => {
+                let message = facts.message(value);
+                let query = Query {
+                    by,
+                    message,
+                    found,
+                    strangers,
+                    at: record.at,
+                    record: at,
+                };
+                facts.features.queries.push(query);
+            }
+            _ => {}
+        }
+    }
+
+    fn popped(&mut self, at: u32, record: &Record) {
+        let of = |id: DeliveryId| {
+            self.facts
+                .delivery_index
+                .get(u64::from(id.0))
+                .unwrap_or(NONE)
+        };
+        let hiding = |handle, visible_at_ms| Hiding {
+            at: record.at,
+            handle,
+            visible_at_ms,
+            record: at,
+        };
+        match record.event {
+            Event::Popped {
+                delivery,
+                visible_at_ms,
+            } => {
+                let delivery = of(delivery);
+                self.facts.features.hide(delivery, hiding(0, visible_at_ms));
+            }
+            Event::Hidden {
+                delivery,
+                handle,
+                visible_at_ms,
+            } => {
+                let delivery = of(delivery);
+                self.facts
+                    .features
+                    .hide(delivery, hiding(handle, visible_at_ms));
+            }
+            Event::AckInvoked { delivery, handle } => {
+                let delivery = of(delivery);
+                self.facts.features.ack(delivery, record.at, at, handle);
+            }
+            Event::AckEnded { delivery, outcome } => {
+                let delivery = of(delivery);
+                self.facts.features.acked(delivery, record.at, at, outcome);
+            }
+            _ => {}
+        }
+    }
+
     fn finish(self) -> Facts<'a> {
         let Self {
             mut facts,
@@ -418,6 +569,7 @@ impl<'a> Builder<'a> {
             ..
         } = self;
         facts.trouble.finish();
+        facts.features.finish(facts.messages.len());
         facts.sessions = sessions.sessions;
         let pairs = session_records.iter().copied();
         facts.session_records = Csr::build(facts.sessions.len(), pairs);

@@ -6,17 +6,19 @@ use rustc_hash::FxHashMap;
 
 use crate::contract::Contract;
 use crate::history::{
-    DeliveryId, Event, FaultKind, GroupId, History, How, Names, NodeId, Order, Outcome, Phase,
-    QueueRef, Record, SendKind, SimTime, TopicId, Value,
+    DeliveryId, Event, FaultKind, GroupId, History, How, Names, NodeId, OpId, Order, Outcome,
+    Phase, QueueRef, Record, SendKind, SimTime, TopicId, Value,
 };
 
 pub(crate) use csr::Csr;
+pub(crate) use due::Due;
 pub(crate) use fate::Fate;
+pub(crate) use features::{Ack, Answer, Features, Hiding, Name, Pop, Query, Reply, Timer};
 pub(crate) use groups::{Group, TopicKind};
 pub(crate) use log::{Append, Log};
 pub(crate) use offsets::{OffsetLine, OffsetTables, Set};
 pub(crate) use sessions::Session;
-pub(crate) use trouble::{Outage, Trouble};
+pub(crate) use trouble::{Fault, Outage, Trouble};
 
 use numbers::Numbers;
 use sessions::SessionBuilder;
@@ -24,7 +26,9 @@ use sessions::SessionBuilder;
 mod build;
 mod csr;
 mod describe;
+mod due;
 mod fate;
+mod features;
 mod groups;
 mod log;
 mod numbers;
@@ -118,6 +122,7 @@ pub(crate) struct Audience {
 /// A position that a broker refused and moved.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Correction {
+    pub(crate) at: SimTime,
     pub(crate) group: GroupId,
     pub(crate) queue: QueueRef,
     pub(crate) to: i64,
@@ -144,8 +149,11 @@ pub(crate) struct Facts<'a> {
     /// By session: its events, in order.
     pub(crate) session_records: Csr,
     pub(crate) offsets: OffsetTables,
+    pub(crate) features: Features,
     pub(crate) trouble: Trouble,
-    corrections: Vec<Correction>,
+    pub(crate) corrections: Vec<Correction>,
+    /// Who started to consume as a member of which group, and when; once for each topic.
+    pub(crate) joined: Vec<(GroupId, NodeId, SimTime)>,
     pub(crate) fates: Vec<Fate>,
     /// When the drain phase began.
     pub(crate) drain: Option<SimTime>,
@@ -201,6 +209,16 @@ impl<'a> Facts<'a> {
         let freed = !self.log.is_known() || self.log.freed.contains(&(op.queue, op.offset));
         let past = |c: &Correction| (c.group, c.queue) == (group, op.queue) && c.to > op.offset;
         freed || self.corrections.iter().any(past)
+    }
+
+    /// Whether an administrator set a group's offset behind a message.
+    pub(crate) fn was_skipped(&self, group: GroupId, op: &Op) -> bool {
+        let line = self.offsets.line(group, op.queue);
+        line.is_some_and(|line| {
+            line.sets
+                .iter()
+                .any(|set| set.reset && set.offset > op.offset)
+        })
     }
 
     /// The call that sent a message with success, if there was one; the first of them.
@@ -317,6 +335,68 @@ impl<'a> Facts<'a> {
     /// microseconds.
     pub(crate) fn persist_us(&self) -> u64 {
         (self.contract.offset_persist_ms + 1000) * 1000
+    }
+
+    /// The number of a call, an index into the calls.
+    pub(crate) fn op_number(&self, op: OpId) -> Option<u32> {
+        self.op_index.get(u64::from(op.0))
+    }
+
+    /// What a node's wall clock shows, in microseconds since 1970.
+    pub(crate) fn wall_us(&self, node: NodeId, at: SimTime) -> i64 {
+        let true_us = i64::try_from(at.0).unwrap_or(i64::MAX);
+        let epoch_us = self.contract.epoch_ms.saturating_mul(1000);
+        let ahead_us = self.features.ahead_us(node, at);
+        epoch_us.saturating_add(true_us).saturating_add(ahead_us)
+    }
+
+    /// The time from which on a node's wall clock never shows less than this again.
+    pub(crate) fn when_shown(&self, node: NodeId, wall_ms: i64) -> SimTime {
+        let since_start = wall_ms.saturating_sub(self.contract.epoch_ms);
+        let shown = |ahead_us: i64| {
+            let at = since_start.saturating_mul(1000).saturating_sub(ahead_us);
+            SimTime(u64::try_from(at).unwrap_or(0))
+        };
+        let mut since: Option<SimTime> = None;
+        let (mut from, mut ahead) = (SimTime(0), 0);
+        for &(until, next) in self.features.settings(node) {
+            let reached = shown(ahead);
+            since = match since {
+                _ if reached >= until => None,
+                Some(since) if reached <= from => Some(since),
+                _ => Some(reached.max(from)),
+            };
+            (from, ahead) = (until, next);
+        }
+        let reached = shown(ahead);
+        since
+            .filter(|_| reached <= from)
+            .unwrap_or(reached.max(from))
+    }
+
+    /// The node that noted an event.
+    pub(crate) fn node_of(&self, record: u32) -> Option<NodeId> {
+        self.record(record).map(|record| record.node)
+    }
+
+    /// The copies of a message in its own topic, in order of time.
+    pub(crate) fn own_copies(
+        &self,
+        message: u32,
+    ) -> impl DoubleEndedIterator<Item = &Append> + Clone {
+        let topic = self.ops_of(message).next().map(|op| op.topic);
+        let own = move |append: &&Append| topic.is_some() && self.topic_of(append.queue) == topic;
+        self.log.of(message).filter(own)
+    }
+
+    /// The copies of a message in topics of a kind, in order of time.
+    pub(crate) fn copies_in(
+        &self,
+        message: u32,
+        kind: TopicKind,
+    ) -> impl DoubleEndedIterator<Item = &Append> + Clone {
+        let there = move |append: &&Append| self.topic_kind(append.queue) == kind;
+        self.log.of(message).filter(there)
     }
 
     /// The time at which the run was over.

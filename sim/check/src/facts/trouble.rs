@@ -120,6 +120,35 @@ impl Trouble {
         self.disturbed.get(next).is_some_and(|span| span.0 <= to)
     }
 
+    /// A deadline that is put off by every disturbance between two times, which gives as much time
+    /// anew from its end on.
+    pub(crate) fn put_off(&self, from: SimTime, deadline: SimTime, anew_us: u64) -> SimTime {
+        let first = self.disturbed.partition_point(|span| span.1 < from);
+        let mut deadline = deadline;
+        for span in self.disturbed.get(first..).unwrap_or_default() {
+            if span.0 > deadline {
+                break;
+            }
+            deadline = deadline.max(SimTime(span.1.0.saturating_add(anew_us)));
+        }
+        deadline
+    }
+
+    /// When some fault was active, or had its aftermath: disjoint and sorted.
+    pub(crate) fn disturbances(&self) -> &[(SimTime, SimTime)] {
+        &self.disturbed
+    }
+
+    /// When the last disturbance before a time was over, or that time while it lasts; 0 if there
+    /// was none.
+    pub(crate) fn last_before(&self, at: SimTime) -> SimTime {
+        let next = self.disturbed.partition_point(|span| span.0 <= at);
+        let last = next
+            .checked_sub(1)
+            .and_then(|last| self.disturbed.get(last));
+        last.map_or(SimTime(0), |span| span.1.min(at))
+    }
+
     /// Whether a group's members or their queues changed between two times.
     pub(crate) fn changed(&self, group: GroupId, from: SimTime, to: SimTime) -> bool {
         let Some(times) = self.changes.get(group.index()) else {

@@ -424,7 +424,7 @@ mod tests {
             .lines()
             .find(|line| line.contains("\"delivered\""))
             .unwrap();
-        insta::assert_snapshot!(line, @r#"{"t":10.00003,"node":"member-1","event":"delivered","delivery":0,"group":"fulfil","topic":"orders","broker":"broker-a","queue":3,"offset":5,"value":7,"intact":true,"reconsume":1}"#);
+        insta::assert_snapshot!(line, @r#"{"t":19.000057,"node":"member-1","event":"delivered","delivery":0,"group":"fulfil","topic":"orders","broker":"broker-a","queue":3,"offset":5,"value":7,"intact":true,"reconsume":1}"#);
     }
 
     #[test]

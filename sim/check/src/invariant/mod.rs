@@ -121,6 +121,24 @@ invariants! {
     Dlq = "INV-DLQ" in dlq,
     /// The de-duplicating ledger of an idempotent group balances.
     Ledger = "INV-LEDGER" in ledger,
+    /// No two messages have one id.
+    IdUniq = "INV-IDUNIQ" in id_uniq,
+    /// A reply belongs to its request.
+    Corr = "INV-CORR" in corr,
+    /// What is stored can be looked up.
+    Index = "INV-INDEX" in index,
+    /// No message is visible before its time.
+    Early = "INV-EARLY" in early,
+    /// No message is late for its time.
+    Late = "INV-LATE" in late,
+    /// A message for a time comes once.
+    Once = "INV-ONCE" in once,
+    /// A transactional message is visible if and only if it was committed.
+    TxAtom = "INV-TXATOM" in tx_atom,
+    /// Every half message comes to an end.
+    TxTerm = "INV-TXTERM" in tx_term,
+    /// The broker asks about a transaction by its schedule.
+    TxCheck = "INV-TXCHECK" in tx_check,
 }
 
 #[cfg(test)]

@@ -99,7 +99,9 @@ impl View<'_> {
     fn was_there(&self, op: &Op) -> bool {
         let start = self.starts.get(&(self.audience.group, op.queue)).copied().unwrap_or(0);
         let seen = self.deliveries(op).next().is_some();
-        seen || (op.offset >= start && !self.facts.group(self.audience.group).filtered)
+        let group = self.audience.group;
+        let skips = self.facts.group(group).filtered || self.facts.was_skipped(group, op);
+        seen || (op.offset >= start && !skips)
     }
 
     fn judge(&self, findings: &mut Findings, before: &Op, op: &Op, first: &Delivery) {

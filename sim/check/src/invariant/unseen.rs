@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::facts::{Audience, Delivery, End, Facts, NONE, Op};
-use crate::history::{GroupId, NodeId, Outcome, QueueRef, SimTime};
+use crate::history::{GroupId, NodeId, Outcome, QueueRef, SendKind, SimTime, TransactionState};
 
 use crate::report::Evidence;
 
@@ -26,10 +26,12 @@ Promised by Apache RocketMQ: under process crashes, network faults and client cr
 SYNC_FLUSH power loss, if members live long enough afterwards.
 
 Legal: messages that a power loss took (see INV-LOSS), messages below the offset at which a group
-first started, messages that a filter may have left out, and for a broadcasting member messages
-of a time at which it was not online. After a power loss the log may end below a group's
-position: the group may then never look at what is stored there next, and when the broker
-corrects its position the member drops what it has buffered (OFFSET_MOVED).",
+first started or to which an administrator reset it, messages that a filter leaves out (or may
+leave out, where nobody has judged what it must do), and for a broadcasting member messages of a
+time at which it was not online. Messages that wait for their time, or for the end of their
+transaction, need not come before they are in their topic. After a power loss the log may end
+below a group's position: the group may then never look at what is stored there next, and when
+the broker corrects its position the member drops what it has buffered (OFFSET_MOVED).",
     check,
 };
 
@@ -55,7 +57,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             }
             if facts.each(list).any(|delivery| !is_abandoned(facts, delivery)) {
                 findings.exercise();
-            } else if audiences.must_see(facts, audience, op) {
+            } else if is_visible(facts, message, op) && audiences.must_see(facts, audience, op) {
                 findings.exercise();
                 unseen.push((message, audience));
             }
@@ -77,6 +79,30 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         }
         findings.violation(|| evidence(facts, message, audience, done));
     }
+}
+
+/// Whether a message is where consumers find it. One that waits for its time, or for the end of its
+/// transaction, may not be there yet, or never get there: that is for other invariants to judge.
+fn is_visible(facts: &Facts<'_>, message: u32, op: &Op) -> bool {
+    if !op.waits() {
+        return true;
+    }
+    if facts.log.is_known() {
+        return facts.own_copies(message).any(|copy| !copy.is_lost());
+    }
+    if op.kind == SendKind::Transaction {
+        let said = |state| facts.features.answers(message).any(|answer| answer.state == state);
+        return said(TransactionState::Commit) && !said(TransactionState::Rollback);
+    }
+    let due = match facts.timer(op) {
+        Some(timer) if timer.recall.is_some() => return false,
+        Some(timer) => facts.when_shown(op.node, timer.due_ms),
+        None => {
+            let delay = facts.level_ms(op.delay_level).unsigned_abs().saturating_mul(1000);
+            SimTime(op.ended.0.saturating_add(delay))
+        }
+    };
+    due < facts.end()
 }
 
 /// Whether a listener call died with its member.
@@ -140,13 +166,16 @@ impl Audiences {
         let Some(&Audience { group, member }) = facts.audiences.get(audience as usize) else {
             return false;
         };
+        if facts.features.unwanted.contains_key(&(group, op.value)) {
+            return false;
+        }
         if let Some(member) = member {
             let online = self.online.get(&member).copied().unwrap_or(SimTime(u64::MAX));
             return online <= op.invoked;
         }
         // The offset of a message that waits is that of another topic.
         let start = self.starts.get(&(group, op.queue)).copied().unwrap_or(0);
-        op.waits() || op.offset >= start
+        op.waits() || (op.offset >= start && !facts.was_skipped(group, op))
     }
 }
 
