@@ -20,7 +20,7 @@ const CALM: Weather = Weather {
 type Mutation = fn(&mut Run, usize) -> Option<InvariantId>;
 
 /// The little queue system knows nothing of what these are about.
-const NOT_MODELLED: &[InvariantId] = &[
+pub const NOT_MODELLED: &[InvariantId] = &[
     InvariantId::IdUniq,
     InvariantId::Corr,
     InvariantId::Index,
