@@ -23,6 +23,7 @@ use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::observer::BrokerObserver;
+use crate::pop::{self, Pop};
 use crate::processor::{Processor, pull, send};
 use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
@@ -111,11 +112,13 @@ impl Broker {
         state.store.set_arrival_listener(Arc::new(move |arrival| {
             if let Some(state) = weak.upgrade() {
                 pull::on_arrival(&state, arrival);
+                pop::on_arrival(&state, arrival);
             }
         }));
         let servers = listen(env, &state).await?;
         let local = servers.first().map_or(state.address(), Server::local);
-        let tasks = spawn_services(&state);
+        let mut tasks = spawn_services(&state);
+        tasks.extend(pop::spawn(&state));
         state.register().await;
         let name = state.config().broker_name.clone();
         tracing::info!(name, address = %state.address(), "the broker is up");
@@ -153,8 +156,11 @@ impl Broker {
         for server in &self.servers {
             server.shutdown().await;
         }
+        // The store is about to be flushed.
+        pop::commit_safe(&self.state, i64::MAX);
         self.state.save_offsets();
         self.state.save_filters();
+        self.state.save_orders();
         self.state.save_cursors();
         self.state.close_timers().await;
         if let Err(error) = self.state.store.shutdown().await {
@@ -220,6 +226,7 @@ fn load(
             store.max_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id),
         )
     });
+    let orders = load_file(env, &config, "consumerOrderInfo.json").unwrap_or_default();
     let ip = match &config.broker_ip1 {
         Some(ip) => ip
             .parse()
@@ -266,6 +273,7 @@ fn load(
         hold: Mutex::new(PullHold::default()),
         woken: Mutex::default(),
         wake: Notify::new(),
+        pop: Pop::new(orders),
         gate: Mutex::new(gate),
         send_queued: Notify::new(),
         defect_clock: AtomicU64::new(0),

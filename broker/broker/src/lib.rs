@@ -23,6 +23,7 @@ mod delay;
 mod filter;
 mod groups;
 mod observer;
+mod pop;
 mod processor;
 mod producers;
 mod pull_hold;

@@ -25,6 +25,7 @@ use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::observer::BrokerObserver;
+use crate::pop::Pop;
 use crate::producers::Producers;
 use crate::pull_hold::PullHold;
 use crate::rebalance_lock::RebalanceLocks;
@@ -84,6 +85,7 @@ pub(crate) struct State {
     /// Parked pulls that are to be run again.
     pub woken: Mutex<Vec<Waiting>>,
     pub wake: Notify,
+    pub pop: Pop,
     pub gate: Mutex<SendGate<Waiting>>,
     /// Notified when a send was queued.
     pub send_queued: Notify,
@@ -156,6 +158,17 @@ impl State {
         if let Some(changed) = changed {
             self.save("consumerFilter.json", || changed);
         }
+    }
+
+    /// Writes what ordered pops have given away, without what is gone.
+    pub fn save_orders(&self) {
+        let queues = |topic: &str, group: &str| {
+            self.groups.read().get(group)?;
+            Some(self.topics.read().get(topic)?.read_queue_nums)
+        };
+        let mut orders = self.pop.orders.lock().clone();
+        orders.clean(self.env.now_ms(), queues);
+        self.save("consumerOrderInfo.json", || orders);
     }
 
     pub fn save_cursors(&self) {

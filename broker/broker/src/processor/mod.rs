@@ -11,6 +11,9 @@ mod client;
 mod end_transaction;
 mod lock;
 mod offset;
+pub(crate) mod pop;
+mod pop_ack;
+mod pop_notify;
 pub(crate) mod pull;
 mod query;
 mod reply;
@@ -91,6 +94,12 @@ impl Processor {
                 pull::handle(broker, channel, request)
             }
             RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
+            RequestCode::POP_MESSAGE | RequestCode::NOTIFICATION if !self.fast => {
+                pop::handle(broker, channel, request)
+            }
+            RequestCode::ACK_MESSAGE => pop_ack::ack(broker, channel, &request),
+            RequestCode::BATCH_ACK_MESSAGE => pop_ack::ack_batch(broker, &request),
+            RequestCode::CHANGE_MESSAGE_INVISIBLETIME => pop_ack::change(broker, channel, &request),
             RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
             RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
             | RequestCode::DELETE_ACL_CONFIG
@@ -116,6 +125,10 @@ impl Processor {
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
             RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
             RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
+            RequestCode::PEEK_MESSAGE => pop::peek(broker, channel, request),
+            RequestCode::POLLING_INFO if !self.fast => {
+                pop_notify::polling_info(broker, channel, request)
+            }
             RequestCode::QUERY_CONSUMER_OFFSET => offset::query(broker, request),
             RequestCode::UPDATE_CONSUMER_OFFSET => offset::update(broker, request),
             RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(broker, request),

@@ -11,6 +11,7 @@ mod filter;
 mod golden;
 mod offsets;
 mod overload;
+mod pop;
 mod pull;
 mod registration;
 mod reply;

@@ -85,6 +85,8 @@ properties! {
     MSG_TYPE = "MSG_TYPE";
     /// The receipt of a popped message.
     POP_CK = "POP_CK";
+    /// When the message was popped first, in milliseconds since the epoch.
+    FIRST_POP_TIME = "1ST_POP_TIME";
     /// The key that orders messages.
     SHARDING_KEY = "__SHARDINGKEY";
     /// The number of messages in an inner batch.

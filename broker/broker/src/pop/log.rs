@@ -1,0 +1,197 @@
+//! The records of the revive topic, in the form that Apache RocketMQ gives them.
+
+use bytes::Bytes;
+use hotfire_protocol::body::{AckMsg, BatchAckMsg, PopCheckPoint};
+use hotfire_protocol::message::{property, record};
+use hotfire_protocol::pop::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG, revive_topic};
+use hotfire_protocol::{Message, MessageExt};
+use hotfire_store::{MessageInner, PutResult};
+
+use super::revive::{ACK_GRACE_MS, CheckPointKey, ReviveRecord};
+use super::{QueueKey, REVIVE_QUEUES};
+use crate::state::State;
+
+/// When Apache RocketMQ has a record come up in the topic, in milliseconds since the epoch
+/// (`PROPERTY_TIMER_DELIVER_MS`).
+const DELIVER_AT: &str = "TIMER_DELIVER_MS";
+
+/// The check point of messages of a queue, popped now.
+pub fn check_point(
+    broker_name: &str,
+    key: &QueueKey,
+    (pop_time, invisible_time): (i64, i64),
+    start_offset: i64,
+    offsets: &[i64],
+) -> PopCheckPoint {
+    let diff = |offset: &i64| i32::try_from(offset - start_offset).unwrap_or(i32::MAX);
+    PopCheckPoint {
+        broker_name: Some(broker_name.to_owned()),
+        group: key.group.clone(),
+        diffs: offsets.iter().map(diff).collect(),
+        invisible_time,
+        num: i8::try_from(offsets.len()).unwrap_or(i8::MAX),
+        pop_time,
+        queue_id: key.queue_id,
+        start_offset,
+        topic: key.topic.clone(),
+        ..PopCheckPoint::default()
+    }
+}
+
+/// What acknowledgements name a check point by.
+pub fn ack_key(
+    key: &QueueKey,
+    start_offset: i64,
+    pop_time: i64,
+    broker_name: &str,
+) -> CheckPointKey {
+    CheckPointKey {
+        topic: key.topic.clone(),
+        group: key.group.clone(),
+        queue_id: key.queue_id,
+        start_offset,
+        pop_time,
+        broker_name: broker_name.to_owned(),
+    }
+}
+
+impl State {
+    /// Writes a check point to the revive topic, without waiting for the disk.
+    pub(crate) fn append_check_point(&self, point: &PopCheckPoint, revive_queue: i32) -> PutResult {
+        let unique = format!(
+            "{}@{}@{}@{}@{}@{}@{CHECK_POINT_TAG}",
+            point.topic,
+            point.queue_id,
+            point.start_offset,
+            point.group,
+            point.pop_time,
+            point.broker_name.as_deref().unwrap_or_default()
+        );
+        let visible_at = point.pop_time.saturating_add(point.invisible_time);
+        let deliver_at = visible_at.saturating_sub(ACK_GRACE_MS);
+        let body = point.to_json();
+        self.append_revive(CHECK_POINT_TAG, unique, body, deliver_at, revive_queue)
+    }
+
+    /// Writes acknowledgements of messages of one check point to the revive topic, without waiting
+    /// for the disk. `visible_at` is when the messages would become visible.
+    pub(crate) fn append_acks(
+        &self,
+        key: &CheckPointKey,
+        offsets: &[i64],
+        visible_at: i64,
+        revive_queue: i32,
+    ) -> PutResult {
+        let CheckPointKey {
+            topic,
+            group,
+            queue_id,
+            start_offset,
+            pop_time,
+            broker_name,
+        } = key.clone();
+        let named = Some(broker_name.clone());
+        let (tag, ack_offset, body) = if let &[ack_offset] = offsets {
+            let ack = AckMsg {
+                ack_offset,
+                broker_name: named,
+                group: group.clone(),
+                queue_id,
+                pop_time,
+                start_offset,
+                topic: topic.clone(),
+            };
+            (ACK_TAG, ack_offset, ack.to_json())
+        } else {
+            let acks = BatchAckMsg {
+                ack_offset: -1,
+                ack_offsets: offsets.to_vec(),
+                broker_name: named,
+                group: group.clone(),
+                queue_id,
+                pop_time,
+                start_offset,
+                topic: topic.clone(),
+            };
+            (BATCH_ACK_TAG, -1, acks.to_json())
+        };
+        let unique =
+            format!("{topic}@{queue_id}@{ack_offset}@{group}@{pop_time}@{broker_name}@{ACK_TAG}");
+        self.append_revive(tag, unique, body, visible_at, revive_queue)
+    }
+
+    fn append_revive(
+        &self,
+        tag: &str,
+        unique: String,
+        body: Vec<u8>,
+        deliver_at: i64,
+        revive_queue: i32,
+    ) -> PutResult {
+        let topic = revive_topic(&self.config().broker_cluster_name);
+        let mut message = Message::new(topic, body).with_tag(tag);
+        let properties = &mut message.properties;
+        properties.set(property::UNIQ_KEY, unique);
+        properties.set(DELIVER_AT, deliver_at.to_string());
+        let mut inner = MessageInner::new(message, revive_queue, self.address());
+        inner.born_timestamp = self.env.now_ms();
+        self.store.append(inner)
+    }
+
+    /// Sees to it that there is a revive topic. False if it cannot be created.
+    pub(crate) fn ensure_revive_topic(self: &std::sync::Arc<Self>) -> bool {
+        let topic = revive_topic(&self.config().broker_cluster_name);
+        self.ensure_topic(&topic, REVIVE_QUEUES, false).is_some()
+    }
+}
+
+/// Reads a record of the revive topic of the broker group `own_name`.
+pub fn read(mut bytes: Bytes, own_name: &str) -> ReviveRecord {
+    record::decode(&mut bytes, false)
+        .ok()
+        .and_then(|message| parse(&message, own_name))
+        .unwrap_or(ReviveRecord::Unknown)
+}
+
+fn parse(message: &MessageExt, own_name: &str) -> Option<ReviveRecord> {
+    let body = &message.message.body;
+    // Brokers before 5.3.2 may leave it out.
+    let broker = |name: Option<String>| {
+        name.filter(|name| !name.trim().is_empty())
+            .unwrap_or_else(|| own_name.to_owned())
+    };
+    let tag = message.message.properties.get(property::TAGS)?;
+    match tag {
+        CHECK_POINT_TAG => {
+            let point = PopCheckPoint::from_json(body).ok()?;
+            let key = CheckPointKey {
+                topic: point.topic.clone(),
+                group: point.group.clone(),
+                queue_id: point.queue_id,
+                start_offset: point.start_offset,
+                pop_time: point.pop_time,
+                broker_name: broker(point.broker_name.clone()),
+            };
+            let named = !key.topic.is_empty() && !key.group.is_empty();
+            named.then_some(ReviveRecord::CheckPoint(key, point))
+        }
+        ACK_TAG | BATCH_ACK_TAG => {
+            let acks = BatchAckMsg::from_json(body).ok()?;
+            let key = CheckPointKey {
+                topic: acks.topic,
+                group: acks.group,
+                queue_id: acks.queue_id,
+                start_offset: acks.start_offset,
+                pop_time: acks.pop_time,
+                broker_name: broker(acks.broker_name),
+            };
+            let offsets = if tag == ACK_TAG {
+                vec![acks.ack_offset]
+            } else {
+                acks.ack_offsets
+            };
+            Some(ReviveRecord::Acks(key, offsets))
+        }
+        _ => None,
+    }
+}

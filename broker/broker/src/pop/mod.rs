@@ -1,0 +1,134 @@
+//! Pop consumption: the state of it (`PopMessageProcessor`, `PopReviveService`,
+//! `ConsumerOrderInfoManager`, `PopLongPollingService`).
+//!
+//! A pop hides messages from the other members of a group until its time is up. What it has hidden
+//! is written to the revive topic as a check point before the messages leave, and so is every
+//! acknowledgement; both survive whatever the log survives. The revive service reads that topic and
+//! puts what is due and not acknowledged into the group's retry topic.
+//!
+//! Where Apache RocketMQ sends check points round by the timer wheel, so that they come up in the
+//! revive topic when they are due, they are written there at once, and the service keeps those that
+//! are open in memory, in the order of their times. What consumers see is the same, but for the
+//! moment: an unacknowledged message comes back 1 to 2 s after its time, not 2 to 5 s. When messages
+//! have been revived, an acknowledgement of them follows in the topic, so that reading it again
+//! after a restart does not revive them again.
+//!
+//! Left out: the buffer that merges check points and acknowledgements in memory
+//! (`enablePopBufferMerge`, off by default), the stores on RocksDB, retry topics of version 2 for
+//! writing (`enableRetryTopicV2`, off by default), and the limit of unacknowledged messages
+//! (`enablePopMessageThreshold`, off by default).
+
+mod log;
+mod offsets;
+mod order;
+mod polling;
+mod revive;
+mod service;
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hotfire_protocol::pop::ORDER_REVIVE_QUEUE;
+use parking_lot::{Mutex, MutexGuard};
+use rustc_hash::FxBuildHasher;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::state::Waiting;
+
+use offsets::PopOffsets;
+use polling::Polling;
+
+pub(crate) use log::{ack_key, check_point};
+pub(crate) use order::{Committed, OrderInfos, Popped};
+pub(crate) use polling::Parked;
+pub(crate) use revive::CheckPointKey;
+pub(crate) use service::{commit_safe, on_arrival, set_alarm, spawn, wake_exact, wake_group};
+
+/// The queues of the revive topic (`reviveQueueNum`).
+pub(crate) const REVIVE_QUEUES: i32 = 8;
+/// How many locks there are for all queues.
+const STRIPES: usize = 64;
+
+/// A queue, as a group reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct QueueKey {
+    pub topic: String,
+    pub group: String,
+    pub queue_id: i32,
+}
+
+impl QueueKey {
+    pub fn new(topic: &str, group: &str, queue_id: i32) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            queue_id,
+        }
+    }
+}
+
+/// The state of pop consumption.
+pub(crate) struct Pop {
+    /// One queue of one group is popped by one request at a time; these locks are held meanwhile,
+    /// and may be held while another table is.
+    stripes: [Mutex<()>; STRIPES],
+    pub offsets: Mutex<PopOffsets>,
+    /// Held while offsets of pops are committed, so that they are in order.
+    pub committing: Mutex<()>,
+    pub orders: Mutex<OrderInfos>,
+    /// Pops that wait for messages.
+    pub polling: Mutex<Polling<Waiting>>,
+    /// Notifications that wait for messages.
+    pub notifications: Mutex<Polling<Waiting>>,
+    /// Requests that are to be run again.
+    pub woken: Mutex<Vec<Waiting>>,
+    pub wake: Notify,
+    /// Notified when something is parked, or an alarm is set.
+    pub parked: Notify,
+    /// When ordered queues can give messages again.
+    pub alarms: Mutex<BTreeMap<QueueKey, Instant>>,
+    check_points: AtomicU32,
+}
+
+impl Pop {
+    pub fn new(orders: OrderInfos) -> Self {
+        Self {
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            offsets: Mutex::default(),
+            committing: Mutex::default(),
+            orders: Mutex::new(orders),
+            polling: Mutex::default(),
+            notifications: Mutex::default(),
+            woken: Mutex::default(),
+            wake: Notify::new(),
+            parked: Notify::new(),
+            alarms: Mutex::default(),
+            check_points: AtomicU32::new(0),
+        }
+    }
+
+    /// Keeps other requests from popping a queue for a group.
+    pub fn lock(&self, key: &QueueKey) -> MutexGuard<'_, ()> {
+        let stripe = FxBuildHasher.hash_one(key) as usize % STRIPES;
+        self.stripes[stripe].lock()
+    }
+
+    /// The queue of the revive topic for the next pop: one after the other.
+    pub fn next_revive_queue(&self, order: bool) -> i32 {
+        if order {
+            return ORDER_REVIVE_QUEUE;
+        }
+        let number = self.check_points.fetch_add(1, Ordering::Relaxed);
+        (number % REVIVE_QUEUES.unsigned_abs()) as i32
+    }
+
+    /// Has requests run again.
+    pub fn run_again(&self, woken: Vec<Waiting>) {
+        if !woken.is_empty() {
+            self.woken.lock().extend(woken);
+            self.wake.notify_one();
+        }
+    }
+}

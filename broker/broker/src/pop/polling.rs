@@ -1,0 +1,279 @@
+//! Parked pops and notifications: long polling (`PopLongPollingService`).
+//!
+//! A request that finds nothing is parked under its topic, group and queue, -1 for all queues. A
+//! message that its filter lets through wakes one request of each group, so that a crowd of waiting
+//! consumers does not run for a single message. Deadlines are kept to the moment.
+//!
+//! Invariant: a parked request leaves the table exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hotfire_protocol::body::SubscriptionData;
+use hotfire_protocol::pop::normal_topic;
+use hotfire_protocol::topic::retry_group;
+use tokio::time::Instant;
+
+use super::QueueKey;
+
+/// The most requests that wait for one queue of a group (`popPollingSize`).
+const QUEUE_MAX: usize = 1024;
+/// The most requests that wait at all (`maxPopPollingSize`).
+const ALL_MAX: usize = 100_000;
+
+/// A request that waits for messages.
+#[derive(Debug)]
+pub struct Parked<R> {
+    /// When it is answered whatever there is.
+    pub deadline: Instant,
+    /// Which messages it waits for; all without one.
+    pub subscription: Option<Arc<SubscriptionData>>,
+    /// What is needed to run it again.
+    pub request: R,
+}
+
+/// Requests in the order of their deadlines.
+type Slot = (Instant, u64);
+
+/// All parked requests.
+#[derive(Debug)]
+pub struct Polling<R> {
+    slots: BTreeMap<Slot, (QueueKey, Parked<R>)>,
+    queues: BTreeMap<QueueKey, BTreeSet<Slot>>,
+    parked: u64,
+}
+
+impl<R> Default for Polling<R> {
+    fn default() -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            parked: 0,
+        }
+    }
+}
+
+impl<R> Polling<R> {
+    /// Whether no request is parked.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How many requests wait for a queue.
+    pub fn waiting(&self, key: &QueueKey) -> usize {
+        self.queues.get(key).map_or(0, BTreeSet::len)
+    }
+
+    /// When the next request is to be answered whatever there is.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let first = self.slots.first_key_value();
+        first.map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// Parks a request, unless too many are.
+    ///
+    /// # Errors
+    /// The request, because it cannot be parked.
+    pub fn park(&mut self, key: QueueKey, parked: Parked<R>) -> Result<(), R> {
+        if self.slots.len() >= ALL_MAX || self.waiting(&key) > QUEUE_MAX {
+            return Err(parked.request);
+        }
+        self.parked += 1;
+        let slot = (parked.deadline, self.parked);
+        self.queues.entry(key.clone()).or_default().insert(slot);
+        self.slots.insert(slot, (key, parked));
+        Ok(())
+    }
+
+    /// A message with a tags code arrived in a queue: wakes one request of each group that waits
+    /// for this queue, and one that waits for all queues. A message in the retry topic of a group
+    /// wakes those of the group who wait for the topic that it came from.
+    pub fn on_arrival(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        tags_code: i64,
+        alive: impl Fn(&R) -> bool,
+    ) -> Vec<R> {
+        let keys: Vec<QueueKey> = if retry_group(topic).is_some() {
+            let wants = |key: &&QueueKey| normal_topic(topic, &key.group) == key.topic;
+            self.queues.keys().filter(wants).cloned().collect()
+        } else {
+            let first = QueueKey::new(topic, "", i32::MIN);
+            let of_topic = self.queues.range(first..).map(|(key, _)| key);
+            of_topic
+                .take_while(|key| key.topic == topic)
+                .filter(|key| key.queue_id == -1 || key.queue_id == queue_id)
+                .cloned()
+                .collect()
+        };
+        let woken = keys.iter();
+        woken
+            .filter_map(|key| self.wake(key, Some(tags_code), &alive))
+            .collect()
+    }
+
+    /// Wakes the request for a queue with the earliest deadline whose filter lets a tags code
+    /// through; without a code, whatever its filter. Requests that nobody waits for any more are
+    /// dropped on the way.
+    pub fn wake(
+        &mut self,
+        key: &QueueKey,
+        tags_code: Option<i64>,
+        alive: impl Fn(&R) -> bool,
+    ) -> Option<R> {
+        let slots: Vec<Slot> = self.queues.get(key)?.iter().copied().collect();
+        for slot in slots {
+            let Some((_, parked)) = self.slots.get(&slot) else {
+                continue;
+            };
+            if !alive(&parked.request) {
+                self.take(slot);
+            } else if parked.wants(tags_code) {
+                return self.take(slot);
+            }
+        }
+        None
+    }
+
+    /// The requests whose deadline has come.
+    pub fn expired(&mut self, now: Instant) -> Vec<R> {
+        let due = self.slots.range(..=(now, u64::MAX));
+        let due: Vec<Slot> = due.map(|(&slot, _)| slot).collect();
+        due.into_iter().filter_map(|slot| self.take(slot)).collect()
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<R> {
+        let (key, parked) = self.slots.remove(&slot)?;
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.remove(&slot);
+            if queue.is_empty() {
+                self.queues.remove(&key);
+            }
+        }
+        Some(parked.request)
+    }
+}
+
+impl<R> Parked<R> {
+    fn wants(&self, tags_code: Option<i64>) -> bool {
+        let filter = self.subscription.as_ref().zip(tags_code);
+        filter.is_none_or(|(wanted, code)| wanted.matches_tags_code(code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TAG_A: i64 = 2_598_919;
+    const TAG_B: i64 = 2_598_920;
+
+    struct Held {
+        polling: Polling<&'static str>,
+        start: Instant,
+    }
+
+    impl Held {
+        fn new() -> Self {
+            Self {
+                polling: Polling::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn park(&mut self, name: &'static str, group: &str, queue_id: i32, seconds: u64) {
+            let parked = Parked {
+                deadline: self.at(seconds),
+                subscription: SubscriptionData::parse("orders", "TagA", 1)
+                    .ok()
+                    .map(Arc::new),
+                request: name,
+            };
+            let key = QueueKey::new("orders", group, queue_id);
+            self.polling.park(key, parked).unwrap();
+        }
+
+        fn arrive(&mut self, queue_id: i32, tags_code: i64) -> Vec<&'static str> {
+            self.polling
+                .on_arrival("orders", queue_id, tags_code, |_| true)
+        }
+    }
+
+    #[test]
+    fn a_message_wakes_one_request_of_each_group_and_kind() {
+        let mut held = Held::new();
+        held.park("any 1", "g", -1, 20);
+        held.park("any 2", "g", -1, 10);
+        held.park("queue 0", "g", 0, 20);
+        held.park("queue 1", "g", 1, 20);
+        held.park("other group", "h", -1, 20);
+        assert_eq!(held.arrive(0, TAG_A), ["any 2", "queue 0", "other group"]);
+        assert_eq!(held.arrive(0, TAG_A), ["any 1"]);
+        assert_eq!(held.arrive(0, TAG_A), [""; 0]);
+    }
+
+    #[test]
+    fn a_revived_message_wakes_its_group() {
+        let mut held = Held::new();
+        held.park("g", "g", -1, 20);
+        held.park("h", "h", -1, 20);
+        let topic = "%RETRY%h_orders";
+        let woken = held.polling.on_arrival(topic, 0, TAG_A, |_| true);
+        assert_eq!(woken, ["h"]);
+    }
+
+    #[test]
+    fn a_message_that_the_filter_stops_wakes_nobody() {
+        let mut held = Held::new();
+        held.park("a", "g", -1, 20);
+        assert_eq!(held.arrive(0, TAG_B), [""; 0]);
+        let key = QueueKey::new("orders", "g", -1);
+        assert_eq!(held.polling.wake(&key, None, |_| true), Some("a"));
+    }
+
+    #[test]
+    fn a_request_whose_peer_is_gone_is_passed_over() {
+        let mut held = Held::new();
+        held.park("gone", "g", -1, 10);
+        held.park("here", "g", -1, 20);
+        let woken = held
+            .polling
+            .on_arrival("orders", 0, TAG_A, |name| *name != "gone");
+        assert_eq!(woken, ["here"]);
+        assert!(held.polling.is_empty());
+    }
+
+    #[test]
+    fn a_deadline_is_kept() {
+        let mut held = Held::new();
+        held.park("late", "g", -1, 20);
+        held.park("early", "g", 3, 10);
+        assert_eq!(held.polling.next_deadline(), Some(held.at(10)));
+        let now = held.at(10);
+        assert_eq!(held.polling.expired(now), ["early"]);
+        assert_eq!(held.polling.waiting(&QueueKey::new("orders", "g", -1)), 1);
+        assert_eq!(held.polling.next_deadline(), Some(held.at(20)));
+    }
+
+    #[test]
+    fn too_many_requests_are_turned_away() {
+        let mut held = Held::new();
+        for _ in 0..=QUEUE_MAX {
+            held.park("one", "g", -1, 20);
+        }
+        let parked = Parked {
+            deadline: held.at(20),
+            subscription: None,
+            request: "one too many",
+        };
+        let key = QueueKey::new("orders", "g", -1);
+        assert_eq!(held.polling.park(key, parked), Err("one too many"));
+    }
+}

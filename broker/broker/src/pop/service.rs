@@ -1,0 +1,316 @@
+//! What runs beside the requests: reviving, waking, deadlines, and the commits that wait for the
+//! disk (`PopReviveService`, `PopLongPollingService`, `ConsumerOrderInfoLockManager`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotfire_env::TaskHandle;
+use hotfire_protocol::MessageExt;
+use hotfire_protocol::message::property;
+use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, retry_topic, revive_topic};
+use hotfire_store::{Arrival, MessageInner};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::log;
+use super::revive::{Due, ReviveQueue};
+use super::{QueueKey, REVIVE_QUEUES};
+use crate::processor::pop;
+use crate::state::{State, Waiting};
+
+/// How often the revive topic is looked at (`reviveInterval`).
+const REVIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that an alarm is set ahead, in milliseconds.
+const DAY_MS: i64 = 24 * 3_600_000;
+/// How many records are read before others have a turn.
+const READ_AT_ONCE: usize = 32;
+
+/// Starts the services.
+pub fn spawn(state: &Arc<State>) -> Vec<TaskHandle> {
+    let orders = state.config().flush_consumer_offset_interval;
+    let writing = state.clone();
+    vec![
+        state.env.spawn("pop-revive", revive(state.clone())),
+        state.env.spawn("pop-wake", run_woken(state.clone())),
+        state
+            .env
+            .spawn("pop-deadlines", keep_deadlines(state.clone())),
+        state.env.spawn("write-pop-orders", async move {
+            loop {
+                sleep(orders).await;
+                writing.save_orders();
+            }
+        }),
+    ]
+}
+
+async fn run_woken(state: Arc<State>) {
+    loop {
+        state.pop.wake.notified().await;
+        let woken = std::mem::take(&mut *state.pop.woken.lock());
+        for Waiting { channel, request } in woken {
+            if !channel.is_open() {
+                continue;
+            }
+            if let Some(response) = pop::run_again(&state, &channel, request)
+                && let Err(error) = channel.send(response)
+            {
+                tracing::debug!(%error, "cannot answer a parked request");
+            }
+        }
+    }
+}
+
+fn is_open(waiting: &Waiting) -> bool {
+    waiting.channel.is_open()
+}
+
+/// A message became visible: wakes those who wait for it.
+pub fn on_arrival(state: &State, arrival: &Arrival<'_>) {
+    for polling in [&state.pop.polling, &state.pop.notifications] {
+        let mut polling = polling.lock();
+        if polling.is_empty() {
+            continue;
+        }
+        let (topic, queue_id, code) = (arrival.topic, arrival.queue_id, arrival.tags_code);
+        let woken = polling.on_arrival(topic, queue_id, code, is_open);
+        drop(polling);
+        state.pop.run_again(woken);
+    }
+}
+
+/// A queue may have something for a group: wakes one who waits for any queue, or else for this one.
+pub fn wake_group(state: &State, key: &QueueKey) {
+    for polling in [&state.pop.polling, &state.pop.notifications] {
+        let any = QueueKey {
+            queue_id: -1,
+            ..key.clone()
+        };
+        let mut polling = polling.lock();
+        let woken = polling
+            .wake(&any, None, is_open)
+            .or_else(|| polling.wake(key, None, is_open));
+        drop(polling);
+        state.pop.run_again(woken.into_iter().collect());
+    }
+}
+
+/// There is more in a queue: wakes one who waits for exactly this, -1 for all queues.
+pub fn wake_exact(state: &State, key: &QueueKey) {
+    let woken = state.pop.polling.lock().wake(key, None, is_open);
+    state.pop.run_again(woken.into_iter().collect());
+}
+
+/// Looks at an ordered queue again when what it gave becomes visible.
+pub fn set_alarm(state: &State, key: &QueueKey) {
+    let Some(free_at) = state.pop.orders.lock().free_at(key) else {
+        return;
+    };
+    let wait = free_at.saturating_sub(state.env.now_ms()).clamp(0, DAY_MS);
+    let at = Instant::now() + Duration::from_millis(wait.unsigned_abs());
+    state.pop.alarms.lock().insert(key.clone(), at);
+    state.pop.parked.notify_one();
+}
+
+/// Runs parked requests again whose time is up, and rings the alarms of ordered queues.
+async fn keep_deadlines(state: Arc<State>) {
+    let pop = &state.pop;
+    loop {
+        let next = [
+            pop.polling.lock().next_deadline(),
+            pop.notifications.lock().next_deadline(),
+            pop.alarms.lock().values().min().copied(),
+        ];
+        match next.into_iter().flatten().min() {
+            None => pop.parked.notified().await,
+            Some(deadline) => {
+                tokio::select! {
+                    biased;
+                    () = pop.parked.notified() => continue,
+                    () = sleep_until(deadline) => {}
+                }
+            }
+        }
+        let now = Instant::now();
+        let mut expired = pop.polling.lock().expired(now);
+        expired.extend(pop.notifications.lock().expired(now));
+        pop.run_again(expired);
+        let mut ringing = Vec::new();
+        pop.alarms.lock().retain(|key, at| {
+            let rings = *at <= now;
+            if rings {
+                ringing.push(key.clone());
+            }
+            !rings
+        });
+        for key in &ringing {
+            wake_group(&state, key);
+        }
+    }
+}
+
+/// Commits the offsets of pops whose check points are safe from a crash.
+pub fn commit_safe(state: &State, flushed: i64) {
+    let _committing = state.pop.committing.lock();
+    let ready = state.pop.offsets.lock().committable(flushed);
+    if ready.is_empty() {
+        return;
+    }
+    for (key, offset) in ready {
+        state.commit_offset(&key.group, &key.topic, key.queue_id, offset);
+    }
+    state.pop.offsets.lock().settle();
+}
+
+async fn revive(state: Arc<State>) {
+    let topic = revive_topic(&state.config().broker_cluster_name);
+    let queue = |queue_id| {
+        let done = state.offsets.lock().get(REVIVE_GROUP, &topic, queue_id);
+        let min = state.store.min_offset_in_queue(&topic, queue_id);
+        let max = state.store.max_offset_in_queue(&topic, queue_id);
+        let next = done.map_or(min, |done| done.saturating_add(1));
+        // A power failure may have kept the offset and not the end of the log.
+        ReviveQueue::new(next.clamp(min, max.max(min)))
+    };
+    let mut queues: Vec<_> = (0..REVIVE_QUEUES).map(queue).collect();
+    loop {
+        sleep(REVIVE_INTERVAL).await;
+        commit_safe(&state, state.store.flushed_where());
+        for (queue_id, queue) in (0..).zip(&mut queues) {
+            let pass = Pass {
+                state: &state,
+                topic: &topic,
+                queue_id,
+            };
+            pass.run(queue).await;
+        }
+    }
+}
+
+/// One look at one queue of the revive topic.
+struct Pass<'a> {
+    state: &'a Arc<State>,
+    topic: &'a str,
+    queue_id: i32,
+}
+
+impl Pass<'_> {
+    async fn run(&self, queue: &mut ReviveQueue) {
+        // First the time, then the records: what was acknowledged by then is known.
+        let now_ms = self.state.env.now_ms();
+        let before = queue.done();
+        while self.read(queue) {
+            tokio::task::yield_now().await;
+        }
+        while let Some(due) = queue.due(now_ms) {
+            self.revive(queue, &due, now_ms);
+            tokio::task::yield_now().await;
+        }
+        if queue.done() != before {
+            let mut offsets = self.state.offsets.lock();
+            offsets.commit(REVIVE_GROUP, self.topic, self.queue_id, queue.done());
+        }
+    }
+
+    /// Reads some records. False at the end of the queue.
+    fn read(&self, queue: &mut ReviveQueue) -> bool {
+        let store = &self.state.store;
+        let from = queue.next();
+        if store.max_offset_in_queue(self.topic, self.queue_id) <= from {
+            return false;
+        }
+        let all = |_| true;
+        let found = store.get_message(
+            self.topic,
+            self.queue_id,
+            from,
+            READ_AT_ONCE,
+            usize::MAX,
+            &all,
+        );
+        let own_name = self.state.config().broker_name.clone();
+        for bytes in found.messages {
+            let at = pop::queue_offset(&bytes).unwrap_or(queue.next());
+            queue.apply(at, log::read(bytes, &own_name));
+        }
+        queue.skip_to(found.next_begin_offset);
+        queue.next() > from
+    }
+
+    /// Puts what nobody acknowledged into the retry topic of its group.
+    fn revive(&self, queue: &mut ReviveQueue, due: &Due, now_ms: i64) {
+        let mut revived = Vec::new();
+        if self.is_wanted(due) {
+            for &offset in &due.offsets {
+                let Some(message) = self.message(due, offset) else {
+                    // It has expired.
+                    revived.push(offset);
+                    continue;
+                };
+                if !self.put(due, message) {
+                    break;
+                }
+                revived.push(offset);
+            }
+        } else {
+            revived.clone_from(&due.offsets);
+        }
+        let left = due.offsets.len() - revived.len();
+        if !revived.is_empty() {
+            let visible_at = due.key.pop_time;
+            let put = self
+                .state
+                .append_acks(&due.key, &revived, visible_at, self.queue_id);
+            if !put.is_stored() {
+                tracing::warn!(
+                    topic = due.key.topic,
+                    "a restart will revive messages again"
+                );
+            }
+            queue.done_with(due.revive_offset, &revived);
+        }
+        if left > 0 {
+            tracing::warn!(topic = due.key.topic, left, "cannot revive messages now");
+            queue.put_off(due.revive_offset, now_ms);
+        }
+    }
+
+    /// Whether topic and group are still there.
+    fn is_wanted(&self, due: &Due) -> bool {
+        let normal = normal_topic(&due.key.topic, &due.key.group);
+        self.state.topics.read().get(normal).is_some()
+            && self.state.groups.read().get(&due.key.group).is_some()
+    }
+
+    fn message(&self, due: &Due, offset: i64) -> Option<MessageExt> {
+        let store = &self.state.store;
+        let units = store.units(&due.key.topic, due.key.queue_id, offset, 1);
+        store.look_message_by_offset(units.first()?.offset)
+    }
+
+    /// Puts a message into the retry topic. False if that fails.
+    fn put(&self, due: &Due, message: MessageExt) -> bool {
+        let (from, group) = (due.key.topic.as_str(), due.key.group.as_str());
+        let to = match TopicKind::of(from) {
+            TopicKind::Normal => retry_topic(from, group),
+            _ => from.to_owned(),
+        };
+        let Some(_) = self.state.ensure_topic(&to, 1, false) else {
+            return false;
+        };
+        if self.state.offsets.lock().get(group, &to, 0).is_none() {
+            self.state.commit_offset(group, &to, 0, 0);
+        }
+        let mut again = MessageInner::from(message);
+        again.message.topic = to;
+        again.queue_id = 0;
+        again.born_host = self.state.address();
+        again.store_host = self.state.address();
+        let first = again.reconsume_times == 0;
+        again.reconsume_times = again.reconsume_times.saturating_add(1);
+        let properties = &mut again.message.properties;
+        if first || !properties.contains(property::FIRST_POP_TIME) {
+            properties.set(property::FIRST_POP_TIME, due.key.pop_time.to_string());
+        }
+        self.state.store.append(again).is_stored()
+    }
+}

@@ -1,0 +1,450 @@
+//! Popping messages: hidden until acknowledged, revived otherwise.
+
+use std::time::Duration;
+
+use hotfire_protocol::body::{BatchAck, BatchAckMessageRequestBody};
+use hotfire_protocol::header::pop::{
+    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
+    PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
+};
+use hotfire_protocol::message::property;
+use hotfire_protocol::pop::{MessageOffsets, OrderCounts, Receipt, StartOffsets, TopicKind};
+use hotfire_protocol::{MessageExt, RemotingCommand, RequestCode, ResponseCode};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{GROUP, Peer, Stack, TOPIC, bodies, messages, number, order};
+
+const INVISIBLE_MS: i64 = 10_000;
+
+fn pop_header(poll_ms: i64) -> PopMessageRequestHeader {
+    PopMessageRequestHeader {
+        consumer_group: GROUP.to_owned(),
+        topic: TOPIC.to_owned(),
+        queue_id: -1,
+        max_msg_nums: 32,
+        invisible_time: INVISIBLE_MS,
+        poll_time: poll_ms,
+        ..PopMessageRequestHeader::default()
+    }
+}
+
+async fn pop_with(peer: &Peer, header: &PopMessageRequestHeader) -> RemotingCommand {
+    peer.ask(RequestCode::POP_MESSAGE, header).await
+}
+
+async fn pop(peer: &Peer) -> RemotingCommand {
+    pop_with(peer, &pop_header(0)).await
+}
+
+fn in_order() -> PopMessageRequestHeader {
+    PopMessageRequestHeader {
+        order: Some(true),
+        ..pop_header(0)
+    }
+}
+
+/// What a client makes of a response: each message with its receipt.
+fn receipts(response: &RemotingCommand) -> Vec<(MessageExt, Receipt)> {
+    let text = |name| response.ext.get(name).unwrap_or_default();
+    let starts: StartOffsets = text("startOffsetInfo").parse().unwrap();
+    let receipt = |message: &MessageExt| match message.message.properties.get(property::POP_CK) {
+        Some(receipt) => receipt.parse().unwrap(),
+        None => Receipt {
+            start_offset: starts.of(TopicKind::Normal, message.queue_id).unwrap(),
+            pop_time: number(response, "popTime"),
+            invisible_time: number(response, "invisibleTime"),
+            revive_queue: number(response, "reviveQid") as i32,
+            kind: TopicKind::Normal,
+            broker_name: "broker-a".to_owned(),
+            queue_id: message.queue_id,
+            queue_offset: Some(message.queue_offset),
+        },
+    };
+    let messages = messages(response).into_iter();
+    messages
+        .map(|message| (message.clone(), receipt(&message)))
+        .collect()
+}
+
+fn ack_header(receipt: &Receipt) -> AckMessageRequestHeader {
+    AckMessageRequestHeader {
+        consumer_group: GROUP.to_owned(),
+        topic: receipt.kind.real_topic(TOPIC, GROUP),
+        queue_id: receipt.queue_id,
+        extra_info: receipt.to_string(),
+        offset: receipt.queue_offset.unwrap(),
+    }
+}
+
+async fn ack(peer: &Peer, receipt: &Receipt) -> RemotingCommand {
+    peer.ask(RequestCode::ACK_MESSAGE, &ack_header(receipt))
+        .await
+}
+
+async fn change(peer: &Peer, receipt: &Receipt, invisible_time: i64) -> RemotingCommand {
+    let ack = ack_header(receipt);
+    let header = ChangeInvisibleTimeRequestHeader {
+        consumer_group: ack.consumer_group,
+        topic: ack.topic,
+        queue_id: ack.queue_id,
+        extra_info: ack.extra_info,
+        offset: ack.offset,
+        invisible_time,
+    };
+    peer.ask(RequestCode::CHANGE_MESSAGE_INVISIBLETIME, &header)
+        .await
+}
+
+async fn with_messages(bodies: &[&str]) -> Stack {
+    let stack = Stack::start().await;
+    for body in bodies {
+        stack.peer.send_ok(&order(body)).await;
+    }
+    stack
+}
+
+async fn seconds(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn popped_messages_are_hidden_and_described() {
+    let stack = with_messages(&["one", "two"]).await;
+    let response = pop(&stack.peer).await;
+    assert_eq!(response.code, 0, "{response:?}");
+    assert_eq!(bodies(&response), ["one", "two"]);
+    assert_eq!(response.remark.as_deref(), Some("FOUND"));
+    assert_eq!(response.ext.get("startOffsetInfo"), Some("0 0 0"));
+    let offsets: MessageOffsets = response.ext.get("msgOffsetInfo").unwrap().parse().unwrap();
+    assert_eq!(offsets.0, [(TopicKind::Normal, 0, vec![0, 1])]);
+    assert_eq!(number(&response, "invisibleTime"), INVISIBLE_MS);
+    assert_eq!(number(&response, "restNum"), 0);
+    let again = pop(&stack.peer).await;
+    assert_eq!(again.code, ResponseCode::POLLING_TIMEOUT.0);
+    assert_eq!(again.remark.as_deref(), Some("NO_MESSAGE_IN_QUEUE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledged_message_does_not_come_back() {
+    let stack = with_messages(&["one", "two"]).await;
+    for (_, receipt) in receipts(&pop(&stack.peer).await) {
+        assert_eq!(ack(&stack.peer, &receipt).await.code, 0);
+    }
+    seconds(60).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unacknowledged_message_comes_back_after_its_time() {
+    let stack = with_messages(&["one", "two", "three"]).await;
+    let popped = receipts(&pop(&stack.peer).await);
+    ack(&stack.peer, &popped[1].1).await;
+    seconds(10).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+    seconds(2).await;
+    let again = pop(&stack.peer).await;
+    assert_eq!(bodies(&again), ["one", "three"]);
+    for (message, receipt) in receipts(&again) {
+        assert_eq!(message.message.topic, TOPIC);
+        assert_eq!(message.reconsume_times, 1);
+        assert_eq!(receipt.kind, TopicKind::Retry);
+        let first = message.message.properties.get(property::FIRST_POP_TIME);
+        assert_eq!(first, Some(popped[0].1.pop_time.to_string().as_str()));
+        ack(&stack.peer, &receipt).await;
+    }
+    seconds(60).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_come_back_again_and_again() {
+    let stack = with_messages(&["one"]).await;
+    for times in 0..4 {
+        let popped = receipts(&pop(&stack.peer).await);
+        assert_eq!(popped.len(), 1, "pop {times}");
+        assert_eq!(popped[0].0.reconsume_times, times);
+        seconds(13).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_one_pop_are_acknowledged_at_once() {
+    let stack = with_messages(&["one", "two", "three"]).await;
+    let popped = receipts(&pop(&stack.peer).await);
+    let receipt = &popped[0].1;
+    let batch = BatchAck {
+        bits: [0, 2, 77].into_iter().collect(),
+        group: GROUP.to_owned(),
+        invisible_time: receipt.invisible_time,
+        pop_time: receipt.pop_time,
+        queue_id: receipt.queue_id,
+        retry: receipt.kind.flag().to_owned(),
+        revive_queue: receipt.revive_queue,
+        start_offset: receipt.start_offset,
+        topic: TOPIC.to_owned(),
+    };
+    let body = BatchAckMessageRequestBody {
+        acks: vec![batch],
+        broker_name: Some(receipt.broker_name.clone()),
+    };
+    let request = RemotingCommand::request(RequestCode::BATCH_ACK_MESSAGE);
+    let empty = stack.peer.invoke(request.clone()).await;
+    assert_eq!(empty.code, ResponseCode::NO_MESSAGE.0);
+    let response = stack.peer.invoke(request.with_body(body.to_json())).await;
+    assert_eq!(response.code, 0, "{response:?}");
+    seconds(13).await;
+    assert_eq!(bodies(&pop(&stack.peer).await), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_can_be_hidden_for_longer() {
+    let stack = with_messages(&["one"]).await;
+    let popped = receipts(&pop(&stack.peer).await);
+    seconds(5).await;
+    let response = change(&stack.peer, &popped[0].1, 30_000).await;
+    assert_eq!(response.code, 0, "{response:?}");
+    let receipt = Receipt {
+        start_offset: 0,
+        pop_time: number(&response, "popTime"),
+        invisible_time: number(&response, "invisibleTime"),
+        ..popped[0].1.clone()
+    };
+    seconds(29).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+    ack(&stack.peer, &receipt).await;
+    seconds(60).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_can_be_shown_earlier() {
+    let stack = with_messages(&["one"]).await;
+    let popped = receipts(&pop(&stack.peer).await);
+    // Twice at one moment: each change has a check point of its own.
+    let first = change(&stack.peer, &popped[0].1, 1_000).await;
+    let receipt = Receipt {
+        start_offset: 0,
+        pop_time: number(&first, "popTime"),
+        invisible_time: number(&first, "invisibleTime"),
+        ..popped[0].1.clone()
+    };
+    assert_eq!(change(&stack.peer, &receipt, 1_000).await.code, 0);
+    seconds(4).await;
+    assert_eq!(bodies(&pop(&stack.peer).await), ["one"]);
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_points_and_acknowledgements_survive_a_restart() {
+    let mut stack = with_messages(&["one", "two"]).await;
+    let popped = receipts(&pop(&stack.peer).await);
+    ack(&stack.peer, &popped[0].1).await;
+    stack = stack.restart().await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+    seconds(13).await;
+    assert_eq!(bodies(&pop(&stack.peer).await), ["two"]);
+    // What was revived is not revived once more by the next life.
+    stack = stack.restart().await;
+    seconds(5).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_pop_is_answered_when_a_message_arrives() {
+    let stack = with_messages(&["one"]).await;
+    ack(&stack.peer, &receipts(&pop(&stack.peer).await)[0].1).await;
+    let start = Instant::now();
+    let header = pop_header(15_000);
+    let (response, ()) = tokio::join!(pop_with(&stack.peer, &header), async {
+        seconds(3).await;
+        stack.another_peer().send_ok(&order("two")).await;
+    });
+    assert_eq!(bodies(&response), ["two"]);
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_pop_is_answered_when_a_message_is_revived() {
+    let stack = with_messages(&["one"]).await;
+    let start = Instant::now();
+    pop(&stack.peer).await;
+    let response = pop_with(&stack.peer, &pop_header(15_000)).await;
+    assert_eq!(bodies(&response), ["one"]);
+    let waited = start.elapsed().as_secs_f64();
+    assert!((11.0..12.1).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pop_waits_no_longer_than_it_asks_for() {
+    let stack = with_messages(&["one"]).await;
+    let header = PopMessageRequestHeader {
+        exp: Some("TagA".to_owned()),
+        ..pop_header(15_000)
+    };
+    let start = Instant::now();
+    let (response, waiting) = tokio::join!(pop_with(&stack.peer, &header), async {
+        seconds(1).await;
+        let header = PollingInfoRequestHeader {
+            consumer_group: GROUP.to_owned(),
+            topic: TOPIC.to_owned(),
+            queue_id: -1,
+        };
+        let peer = stack.another_peer();
+        let response = peer.ask(RequestCode::POLLING_INFO, &header).await;
+        // The filter stops it: nobody is woken.
+        peer.send_ok(&order("two").with_tag("TagB")).await;
+        number(&response, "pollingNum")
+    });
+    assert_eq!(response.code, ResponseCode::POLLING_TIMEOUT.0);
+    assert_eq!(start.elapsed().as_secs(), 15);
+    assert_eq!(waiting, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_comes_when_there_is_something_to_pop() {
+    let stack = with_messages(&["one"]).await;
+    let header = NotificationRequestHeader {
+        consumer_group: GROUP.to_owned(),
+        topic: TOPIC.to_owned(),
+        queue_id: -1,
+        poll_time: 15_000,
+        ..NotificationRequestHeader::default()
+    };
+    let notified = || stack.peer.ask(RequestCode::NOTIFICATION, &header);
+    assert_eq!(notified().await.ext.get("hasMsg"), Some("true"));
+    pop(&stack.peer).await;
+    let start = Instant::now();
+    let (response, ()) = tokio::join!(notified(), async {
+        seconds(3).await;
+        stack.another_peer().send_ok(&order("two")).await;
+    });
+    assert_eq!(response.ext.get("hasMsg"), Some("true"));
+    assert_eq!(start.elapsed().as_secs(), 3);
+    pop(&stack.peer).await;
+    let response = tokio::time::timeout(Duration::from_secs(8), notified()).await;
+    assert!(response.is_err(), "{response:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn looking_takes_nothing_away() {
+    let stack = with_messages(&["one", "two"]).await;
+    let header = PeekMessageRequestHeader {
+        topic: TOPIC.to_owned(),
+        queue_id: -1,
+        max_msg_nums: 1,
+        consumer_group: GROUP.to_owned(),
+    };
+    for _ in 0..2 {
+        let response = stack.peer.ask(RequestCode::PEEK_MESSAGE, &header).await;
+        assert_eq!(bodies(&response), ["one"]);
+        assert_eq!(number(&response, "restNum"), 2);
+    }
+    assert_eq!(bodies(&pop(&stack.peer).await), ["one", "two"]);
+    let response = stack.peer.ask(RequestCode::PEEK_MESSAGE, &header).await;
+    assert_eq!(response.code, ResponseCode::PULL_NOT_FOUND.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_waits_for_what_it_gave() {
+    let stack = with_messages(&["one", "two", "three"]).await;
+    let header = PopMessageRequestHeader {
+        max_msg_nums: 2,
+        ..in_order()
+    };
+    let popped = receipts(&pop_with(&stack.peer, &header).await);
+    assert_eq!(popped.len(), 2);
+    assert!(popped[0].1.is_order());
+    assert!(bodies(&pop_with(&stack.peer, &header).await).is_empty());
+    ack(&stack.peer, &popped[1].1).await;
+    assert!(bodies(&pop_with(&stack.peer, &header).await).is_empty());
+    ack(&stack.peer, &popped[0].1).await;
+    assert_eq!(bodies(&pop_with(&stack.peer, &header).await), ["three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_gives_the_same_again_after_its_time() {
+    let stack = with_messages(&["one", "two", "three"]).await;
+    let popped = receipts(&pop_with(&stack.peer, &in_order()).await);
+    // All but the first: nothing is skipped.
+    for (_, receipt) in &popped[1..] {
+        ack(&stack.peer, receipt).await;
+    }
+    let waiting = PopMessageRequestHeader {
+        poll_time: 30_000,
+        ..in_order()
+    };
+    let start = Instant::now();
+    let again = pop_with(&stack.peer, &waiting).await;
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert_eq!(bodies(&again), ["one", "two", "three"]);
+    let counts: OrderCounts = again.ext.get("orderCountInfo").unwrap().parse().unwrap();
+    assert_eq!(counts.of(TopicKind::Normal, 0, 0), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_queue_stays_blocked_over_a_restart() {
+    let mut stack = with_messages(&["one"]).await;
+    let popped = receipts(&pop_with(&stack.peer, &in_order()).await);
+    let response = change(&stack.peer, &popped[0].1, 40_000).await;
+    assert_eq!(response.code, 0, "{response:?}");
+    stack = stack.restart().await;
+    seconds(30).await;
+    assert!(bodies(&pop_with(&stack.peer, &in_order()).await).is_empty());
+    ack(&stack.peer, &popped[0].1).await;
+    seconds(30).await;
+    assert!(bodies(&pop_with(&stack.peer, &in_order()).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_pop_waits_until_the_queue_is_free() {
+    let stack = with_messages(&["one", "two"]).await;
+    let one = PopMessageRequestHeader {
+        max_msg_nums: 1,
+        poll_time: 15_000,
+        ..in_order()
+    };
+    let popped = receipts(&pop_with(&stack.peer, &one).await);
+    let start = Instant::now();
+    let (response, ()) = tokio::join!(pop_with(&stack.peer, &one), async {
+        seconds(3).await;
+        ack(&stack.another_peer(), &popped[0].1).await;
+    });
+    assert_eq!(bodies(&response), ["two"]);
+    assert_eq!(start.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_is_refused_with_rocketmqs_codes() {
+    let stack = with_messages(&["one"]).await;
+    let peer = &stack.peer;
+    let refused = |change: fn(&mut PopMessageRequestHeader)| {
+        let mut header = pop_header(0);
+        change(&mut header);
+        async move { pop_with(peer, &header).await.code }
+    };
+    assert_eq!(refused(|pop| pop.max_msg_nums = 33).await, 29);
+    assert_eq!(refused(|pop| pop.queue_id = 4).await, 29);
+    assert_eq!(refused(|pop| pop.topic = "nothing".to_owned()).await, 17);
+    assert_eq!(refused(|pop| pop.exp = Some("||".to_owned())).await, 23);
+    assert_eq!(refused(|pop| pop.born_time = 1).await, 210);
+    let receipt = receipts(&pop(peer).await).remove(0).1;
+    let acked = |change: fn(&mut AckMessageRequestHeader)| {
+        let mut header = ack_header(&receipt);
+        change(&mut header);
+        async move { peer.ask(RequestCode::ACK_MESSAGE, &header).await.code }
+    };
+    assert_eq!(acked(|ack| ack.topic = "nothing".to_owned()).await, 17);
+    assert_eq!(acked(|ack| ack.queue_id = -1).await, 13);
+    assert_eq!(acked(|ack| ack.offset = 2).await, 208);
+    assert_eq!(acked(|ack| ack.extra_info = "1 2".to_owned()).await, 1);
+    let elsewhere = Receipt {
+        revive_queue: 8,
+        ..receipt.clone()
+    };
+    assert_eq!(ack(peer, &elsewhere).await.code, 13);
+    let beyond = Receipt {
+        queue_offset: Some(1),
+        ..receipt
+    };
+    assert_eq!(change(peer, &beyond, 1_000).await.code, 208);
+}
