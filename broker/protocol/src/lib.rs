@@ -14,6 +14,7 @@
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
 //! - [`date`]: times as texts.
+//! - [`stats`]: counters.
 
 pub mod acl;
 pub mod body;
@@ -30,6 +31,7 @@ mod json;
 pub mod message;
 pub mod namespace;
 pub mod pop;
+pub mod stats;
 pub mod topic;
 pub mod version;
 

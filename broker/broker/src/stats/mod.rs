@@ -1,12 +1,6 @@
 //! What the broker counts for its administrators: how much was put and got, by topic and group
 //! (`BrokerStatsManager`), and how long puts took (`StoreStatsService`, `BrokerStats`).
-//!
-//! Java takes samples of its counters with timers. Here the samples that a timer would have taken
-//! are filled in whenever a counter is touched or read, so the figures are the same and an idle
-//! broker does nothing.
 
-mod item;
-mod samples;
 mod store_stats;
 mod table;
 

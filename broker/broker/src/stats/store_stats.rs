@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use hotfire_protocol::stats::Samples;
 use tokio::time::Instant;
-
-use super::samples::Samples;
 
 /// The bounds in milliseconds of the times that puts are sorted by, and their names.
 const DISTRIBUTION: [(u64, &str); 12] = [
@@ -43,6 +42,7 @@ struct Totals {
 /// Counts what the store has done since the start.
 #[derive(Debug)]
 pub struct StoreStats {
+    start: Instant,
     totals: Totals,
     samples: Samples<Totals>,
     failed: u64,
@@ -66,8 +66,9 @@ impl StoreStats {
         let second = Duration::from_secs(1);
         let capacity = RATE_SECONDS[RATE_SECONDS.len() - 1] + 1;
         Self {
+            start: now,
             totals: Totals::default(),
-            samples: Samples::new(now, second, capacity, now, Totals::default()),
+            samples: Samples::new(second, capacity, Duration::ZERO, Totals::default()),
             failed: 0,
             distribution: [0; DISTRIBUTION.len() + 1],
             latency: Latency::default(),
@@ -97,7 +98,7 @@ impl StoreStats {
 
     /// A read found so many messages.
     pub fn got(&mut self, messages: u64, now: Instant) {
-        self.samples.roll(now, self.totals);
+        self.sample(now);
         if messages > 0 {
             self.totals.found += 1;
             self.totals.transferred += messages;
@@ -106,8 +107,13 @@ impl StoreStats {
         }
     }
 
+    fn sample(&mut self, now: Instant) {
+        let at = now.saturating_duration_since(self.start);
+        self.samples.roll(at, self.totals);
+    }
+
     fn roll(&mut self, now: Instant, now_ms: i64) {
-        self.samples.roll(now, self.totals);
+        self.sample(now);
         let today = now_ms.div_euclid(DAY_MS);
         if today > self.days.today {
             let totals = (self.totals.put, self.totals.transferred);

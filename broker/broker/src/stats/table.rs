@@ -1,10 +1,11 @@
 //! Counters by name and key (`BrokerStatsManager`).
 
+use std::time::Duration;
+
 use hotfire_protocol::body::BrokerStatsData;
+use hotfire_protocol::stats::StatsItem;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
-
-use super::item::StatsItem;
 
 /// Counts messages put and got. Counters come into being when something is counted, and go when
 /// their topic or group is deleted.
@@ -44,44 +45,48 @@ impl BrokerStats {
         Self {
             start: now,
             topics: FxHashMap::default(),
-            broker_put: StatsItem::new(now, now),
-            broker_get: StatsItem::new(now, now),
+            broker_put: StatsItem::new(Duration::ZERO),
+            broker_get: StatsItem::new(Duration::ZERO),
         }
+    }
+
+    fn at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
     }
 
     /// Messages of a producer were stored: `TOPIC_PUT_NUMS`, `TOPIC_PUT_SIZE`, `BROKER_PUT_NUMS`.
     pub fn put(&mut self, topic: &str, messages: u64, bytes: u64, now: Instant) {
-        let start = self.start;
+        let at = self.at(now);
         with(&mut self.topics, topic, |topic: &mut TopicStats| {
-            let pair = topic.put.get_or_insert_with(|| Pair::new(start, now));
-            pair.add(messages, bytes, now);
+            let pair = topic.put.get_or_insert_with(|| Pair::new(at));
+            pair.add(messages, bytes, at);
         });
-        self.broker_put.add(messages, now);
+        self.broker_put.add(messages, at);
     }
 
     /// A group got messages: `GROUP_GET_NUMS`, `GROUP_GET_SIZE`, `BROKER_GET_NUMS`.
     pub fn got(&mut self, group: &str, topic: &str, messages: u64, bytes: u64, now: Instant) {
-        let start = self.start;
+        let at = self.at(now);
         self.with_group(group, topic, |group| {
-            let pair = group.get.get_or_insert_with(|| Pair::new(start, now));
-            pair.add(messages, bytes, now);
+            let pair = group.get.get_or_insert_with(|| Pair::new(at));
+            pair.add(messages, bytes, at);
         });
-        self.broker_get.add(messages, now);
+        self.broker_get.add(messages, at);
     }
 
     /// A group sent a message of a topic back: `SNDBCK_PUT_NUMS`.
     pub fn sent_back(&mut self, group: &str, topic: &str, now: Instant) {
-        let start = self.start;
+        let at = self.at(now);
         self.with_group(group, topic, |group| {
             let item = &mut group.send_back;
-            item.get_or_insert_with(|| StatsItem::new(start, now))
-                .add(1, now);
+            item.get_or_insert_with(|| StatsItem::new(at)).add(1, at);
         });
     }
 
     /// The figures of a counter, if there is such a one. Keys are a topic, `topic@group`, or for
     /// the broker's own counters anything: Java's has the name of the cluster.
     pub fn view(&mut self, name: &str, key: &str, now: Instant) -> Option<BrokerStatsData> {
+        let at = self.at(now);
         let item = match name {
             "BROKER_PUT_NUMS" => Some(&mut self.broker_put),
             "BROKER_GET_NUMS" => Some(&mut self.broker_get),
@@ -92,17 +97,18 @@ impl BrokerStats {
             "SNDBCK_PUT_NUMS" => self.group_of(key)?.send_back.as_mut(),
             _ => None,
         };
-        item.map(|item| item.data(now))
+        item.map(|item| item.data(at))
     }
 
     /// How many messages per second a group got of a topic, in the last minute.
     pub fn group_get_tps(&mut self, group: &str, topic: &str, now: Instant) -> f64 {
+        let at = self.at(now);
         let group = self
             .topics
             .get_mut(topic)
             .and_then(|topic| topic.groups.get_mut(group));
         let pair = group.and_then(|group| group.get.as_mut());
-        pair.map_or(0.0, |pair| pair.nums.data(now).stats_minute.tps)
+        pair.map_or(0.0, |pair| pair.nums.data(at).stats_minute.tps)
     }
 
     /// Forgets a topic.
@@ -138,16 +144,16 @@ impl BrokerStats {
 }
 
 impl Pair {
-    fn new(start: Instant, now: Instant) -> Self {
+    fn new(at: Duration) -> Self {
         Self {
-            nums: StatsItem::new(start, now),
-            size: StatsItem::new(start, now),
+            nums: StatsItem::new(at),
+            size: StatsItem::new(at),
         }
     }
 
-    fn add(&mut self, messages: u64, bytes: u64, now: Instant) {
-        self.nums.add(messages, now);
-        self.size.add(bytes, now);
+    fn add(&mut self, messages: u64, bytes: u64, at: Duration) {
+        self.nums.add(messages, at);
+        self.size.add(bytes, at);
     }
 }
 
@@ -162,8 +168,6 @@ fn with<T: Default>(map: &mut FxHashMap<String, T>, key: &str, count: impl FnOnc
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);

@@ -56,6 +56,45 @@ impl Callbacks {
         }
     }
 
+    /// The consumer, if a request is for its group.
+    fn core_of(&self, request: &RemotingCommand) -> Result<Arc<Core>, RemotingCommand> {
+        let group = request.ext.get("consumerGroup").unwrap_or_default();
+        let core = self.core().filter(|core| core.config.group == group);
+        core.ok_or_else(|| {
+            let remark = format!("The Consumer Group <{group}> not exist in this consumer");
+            request.response_error(ResponseCode::SYSTEM_ERROR, remark)
+        })
+    }
+
+    fn running_info(&self, request: &RemotingCommand) -> RemotingCommand {
+        match self.core_of(request) {
+            Ok(core) => {
+                let info = core.running_info().to_json();
+                request.response(ResponseCode::SUCCESS).with_body(info)
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    fn consume_directly(&self, request: RemotingCommand) -> Handled {
+        let core = match self.core_of(&request) {
+            Ok(core) => core,
+            Err(refused) => return Handled::Reply(refused),
+        };
+        let response = request.response(ResponseCode::SUCCESS);
+        Handled::Later(Box::pin(async move {
+            Some(match core.consume_directly(request).await {
+                Ok(result) => response.with_body(result.to_json()),
+                Err(error) => {
+                    let mut refused = response;
+                    refused.code = ResponseCode::SYSTEM_ERROR.0;
+                    refused.remark = Some(error.to_string());
+                    refused
+                }
+            })
+        }))
+    }
+
     fn status(&self, request: &RemotingCommand) -> RemotingCommand {
         let Some(core) = self.core() else {
             return request.response_error(ResponseCode::SYSTEM_ERROR, "no such consumer");
@@ -89,6 +128,8 @@ impl RequestHandler for Callbacks {
                 Handled::None
             }
             RequestCode::GET_CONSUMER_STATUS_FROM_CLIENT => Handled::Reply(self.status(&request)),
+            RequestCode::GET_CONSUMER_RUNNING_INFO => Handled::Reply(self.running_info(&request)),
+            RequestCode::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(request),
             code => {
                 let remark = format!("request type {} not supported", code.0);
                 let code = ResponseCode::REQUEST_CODE_NOT_SUPPORTED;

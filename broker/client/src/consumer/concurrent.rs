@@ -43,17 +43,30 @@ impl Core {
                 state.start(message.queue_offset, now);
             }
         }
+        let begin = Instant::now();
         let call = AssertUnwindSafe(listener.consume(delivery.clone())).catch_unwind();
         let result = self.traced(&delivery, call, ConsumeConcurrentlyStatus::is_success);
         let status = result.await.unwrap_or_else(|_| {
             tracing::error!(queue = %slot.queue, "the listener panicked: consuming again later");
             ConsumeConcurrentlyStatus::ReconsumeLater
         });
+        let consumed = match status {
+            ConsumeConcurrentlyStatus::Success => delivery.len(),
+            ConsumeConcurrentlyStatus::SuccessOfFirst(count) => count.min(delivery.len()),
+            _ => 0,
+        };
+        self.count(&slot.queue.topic, (consumed, delivery.len()), begin);
         if status == ConsumeConcurrentlyStatus::Success {
             self.finish(slot, &delivery);
         } else {
             self.judge(slot, &delivery, status).await;
         }
+    }
+
+    /// Counts a call of the listener that began at `begin`: consumed messages and all.
+    pub(crate) fn count(&self, topic: &str, messages: (usize, usize), begin: Instant) {
+        let (took, at) = (begin.elapsed(), self.uptime());
+        self.stats.lock().consumed(topic, messages, took, at);
     }
 
     /// Notes that messages are consumed, and which offset may be committed now. The result of a
@@ -63,6 +76,7 @@ impl Core {
         if state.is_dropped() {
             return;
         }
+        state.set_consumed(Instant::now());
         if let Some(offset) = state.finish(messages.iter().map(|message| message.queue_offset)) {
             self.offsets.lock().update(&slot.queue, offset, true);
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::consumer::local::LocalOffsets;
 use crate::consumer::offsets::OffsetTable;
 use crate::consumer::slot::Slot;
+use crate::consumer::stats::ConsumerStats;
 use crate::consumer::work::{Work, WorkQueue};
 use crate::instance::Instance;
 use crate::process_queue::Thresholds;
@@ -77,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) rebalance: Arc<Notify>,
     /// The name of the group's retry topic.
     pub(crate) retry_topic: String,
+    pub(crate) stats: Mutex<ConsumerStats>,
+    pub(crate) started: Instant,
     pub(crate) paused: AtomicBool,
     pub(crate) stopped: AtomicBool,
 }

@@ -6,6 +6,7 @@ mod callbacks;
 mod concurrent;
 mod core;
 pub(crate) mod hook;
+mod inspect;
 pub(crate) mod listener;
 pub(crate) mod local;
 pub mod offsets;
@@ -16,6 +17,7 @@ pub mod rebalance;
 pub mod retry;
 mod share;
 mod slot;
+mod stats;
 mod traced;
 mod work;
 
@@ -32,7 +34,7 @@ use hotfire_protocol::filter::SUBSCRIBE_ALL;
 use hotfire_protocol::topic::{check_group, check_topic, retry_topic};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use hotfire_protocol::body::MessageModel;
 
@@ -451,6 +453,8 @@ impl PushConsumerBuilder {
             work: work::WorkQueue::default(),
             sender,
             rebalance: callbacks.rebalance.clone(),
+            stats: Mutex::default(),
+            started: Instant::now(),
             paused: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });

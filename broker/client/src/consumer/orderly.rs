@@ -86,9 +86,15 @@ impl Core {
         if messages.is_empty() {
             return Turn::End;
         }
+        let call = Instant::now();
         let Some(status) = self.call_orderly(slot, &messages).await else {
             return Turn::End;
         };
+        let consumed = match status {
+            ConsumeOrderlyStatus::Success => messages.len(),
+            _ => 0,
+        };
+        self.count(&slot.queue.topic, (consumed, messages.len()), call);
         match status {
             ConsumeOrderlyStatus::Success => self.commit_taken(slot),
             ConsumeOrderlyStatus::SuspendCurrentQueueAMoment => {
@@ -123,6 +129,7 @@ impl Core {
 
     fn commit_taken(&self, slot: &Slot) -> Turn {
         let mut state = slot.state.lock();
+        state.set_consumed(Instant::now());
         if let Some(offset) = state.commit()
             && !state.is_dropped()
         {

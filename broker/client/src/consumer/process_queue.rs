@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_protocol::MessageExt;
+use hotfire_protocol::body::ProcessQueueInfo;
 use tokio::time::Instant;
 
 /// How long the lock of a queue is trusted after the broker last confirmed it
@@ -58,6 +59,7 @@ pub struct ProcessQueue {
     locked: bool,
     last_lock: Instant,
     last_pull: Instant,
+    last_consume: Instant,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl ProcessQueue {
             locked: false,
             last_lock: now,
             last_pull: now,
+            last_consume: now,
         }
     }
 
@@ -248,6 +251,38 @@ impl ProcessQueue {
         self.last_pull = now;
     }
 
+    /// Notes that the listener has consumed messages now.
+    pub fn set_consumed(&mut self, now: Instant) {
+        self.last_consume = now;
+    }
+
+    /// What is held, for administrators; `now` is the time `now_ms` in milliseconds since the
+    /// epoch, and `commit_offset` what may be committed.
+    pub fn info(&self, now: Instant, now_ms: i64, commit_offset: i64) -> ProcessQueueInfo {
+        let first = |held: &BTreeMap<i64, Cached>| held.keys().next().copied().unwrap_or(0);
+        let last = |held: &BTreeMap<i64, Cached>| held.keys().next_back().copied().unwrap_or(0);
+        let ms_of = |at: Instant| {
+            let ago = now.saturating_duration_since(at).as_millis();
+            now_ms.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
+        };
+        ProcessQueueInfo {
+            cached_msg_count: self.waiting.len() as i64,
+            cached_msg_max_offset: last(&self.waiting),
+            cached_msg_min_offset: first(&self.waiting),
+            cached_msg_size_in_mib: (self.bytes >> 20) as i64,
+            commit_offset,
+            droped: self.dropped,
+            last_consume_timestamp: ms_of(self.last_consume),
+            last_lock_timestamp: ms_of(self.last_lock),
+            last_pull_timestamp: ms_of(self.last_pull),
+            locked: self.locked,
+            transaction_msg_count: self.taken.len() as i64,
+            transaction_msg_max_offset: last(&self.taken),
+            transaction_msg_min_offset: first(&self.taken),
+            try_unlock_times: 0,
+        }
+    }
+
     /// Whether pulling seems to have died.
     pub fn is_pull_expired(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_pull) > PULL_MAX_IDLE
@@ -305,6 +340,22 @@ pub(crate) mod tests {
         assert_eq!(queue.finish([12]), Some(10));
         assert_eq!(queue.finish([10]), Some(11));
         assert_eq!(queue.finish([11]), Some(13));
+    }
+
+    #[test]
+    fn administrators_see_what_waits_and_what_is_being_consumed() {
+        let start = Instant::now();
+        let mut queue = filled(10..15);
+        queue.take(2);
+        queue.set_pulled(start + Duration::from_secs(3));
+        let info = queue.info(start + Duration::from_secs(5), 100_000, 7);
+        assert_eq!((info.cached_msg_count, info.commit_offset), (3, 7));
+        assert_eq!(
+            (info.cached_msg_min_offset, info.cached_msg_max_offset),
+            (12, 14)
+        );
+        assert_eq!(info.transaction_msg_count, 2);
+        assert_eq!(info.last_pull_timestamp, 98_000);
     }
 
     #[test]

@@ -89,12 +89,19 @@ impl Core {
             self.hook.committing(&slot.queue, offset);
         }
         let header = self.pull_header(slot, offset, commit);
+        let begin = Instant::now();
         let result = self
             .instance
             .pull(&broker.addr, &header, PULL_TIMEOUT)
             .await?;
         if slot.is_dropped() {
             return Ok(Next::Stop);
+        }
+        if result.status == PullStatus::Found {
+            let (took, at) = (begin.elapsed(), self.uptime());
+            let messages = result.messages.len();
+            let mut stats = self.stats.lock();
+            stats.pulled(&slot.queue.topic, messages, took, at);
         }
         slot.suggest_broker(result.suggested_broker_id);
         Ok(self.take_result(slot, offset, result))
