@@ -2,6 +2,7 @@
 //!
 //! - [`Producer`] sends messages: with retries on other brokers, to chosen queues, in batches,
 //!   one-way.
+//! - [`TransactionProducer`] sends messages whose fate a local transaction decides.
 //! - [`PushConsumer`] calls a listener for every message of the queues that its group's rebalancing
 //!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
 //! - [`LitePullConsumer`] pulls in the background and hands messages out when it is polled, from
@@ -26,7 +27,7 @@
 //! - nothing is started for a queue that was given up, and what is still running for it changes no
 //!   offset.
 //!
-//! Left out of what the Java client does: transactions, request and reply, SQL subscriptions, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
+//! Left out of what the Java client does: request and reply, SQL subscriptions, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
 //! of consumed messages.
 //!
 //! # Example
@@ -70,6 +71,7 @@ mod instance;
 mod lite_pull;
 mod producer;
 mod trace;
+mod transaction;
 
 pub use admin::{Admin, AdminBuilder, PullResult, PullStatus};
 pub use config::ClientConfig;
@@ -97,3 +99,7 @@ pub use producer::selector::{QueueSelector, SelectByHash};
 pub use producer::split::{SplitError, split_batches};
 pub use producer::{Producer, ProducerBuilder};
 pub use trace::TraceOptions;
+pub use transaction::{
+    LocalTransactionState, TransactionListener, TransactionProducer, TransactionProducerBuilder,
+    TransactionSendResult,
+};

@@ -6,10 +6,13 @@ use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
 
 use super::request::{PendingRequests, read_reply};
+use crate::transaction::checks::Checks;
 
 /// Takes the requests of brokers.
 pub(crate) struct Callbacks {
     pub(crate) requests: Arc<PendingRequests>,
+    /// Answers questions about transactions, if the producer has any.
+    pub(crate) checks: Option<Arc<Checks>>,
 }
 
 impl Callbacks {
@@ -32,8 +35,15 @@ impl Callbacks {
 }
 
 impl RequestHandler for Callbacks {
-    fn handle(&self, _channel: &Channel, request: RemotingCommand) -> Handled {
+    fn handle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
         match RequestCode(request.code) {
+            RequestCode::CHECK_TRANSACTION_STATE => {
+                match &self.checks {
+                    Some(checks) => checks.take(channel, request),
+                    None => tracing::warn!("a broker asks a producer without transactions"),
+                }
+                Handled::None
+            }
             RequestCode::PUSH_REPLY_MESSAGE_TO_CLIENT => Handled::Reply(self.reply(&request)),
             code => {
                 let remark = format!("request type {} not supported", code.0);

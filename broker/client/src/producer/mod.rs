@@ -21,6 +21,7 @@ use hotfire_protocol::{Message, MessageQueue};
 use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::trace::Tracer;
+use crate::transaction::checks::Checks;
 use crate::{ClientConfig, ClientError, QueueSelector, SendError, SendResult, TraceOptions};
 use callbacks::Callbacks;
 use request::PendingRequests;
@@ -238,6 +239,10 @@ impl Producer {
         instance.create_topic(&topic, queues).await
     }
 
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.inner.sender
+    }
+
     /// Ties a task's life to the producer's.
     pub(crate) fn keep(&self, task: TaskHandle) {
         self.inner.sender.instance.keep(task);
@@ -325,7 +330,15 @@ impl ProducerBuilder {
     ///
     /// # Errors
     /// The group or the name servers are missing or malformed.
-    pub async fn start(mut self) -> Result<Producer, ClientError> {
+    pub async fn start(self) -> Result<Producer, ClientError> {
+        self.start_with(None).await
+    }
+
+    /// Starts the producer, with what answers questions about its transactions.
+    pub(crate) async fn start_with(
+        mut self,
+        checks: Option<Arc<Checks>>,
+    ) -> Result<Producer, ClientError> {
         self.send.group = self.client.wrap(&self.send.group);
         check_group(&self.send.group).map_err(|error| ClientError::Invalid(error.to_string()))?;
         let tracer = match &self.trace {
@@ -335,8 +348,12 @@ impl ProducerBuilder {
         let requests = Arc::new(PendingRequests::new(&self.env));
         let callbacks = Arc::new(Callbacks {
             requests: requests.clone(),
+            checks: checks.clone(),
         });
         let instance = Instance::new(&self.env, self.client, Some(callbacks), false)?;
+        if let Some(checks) = checks {
+            checks.set_producer(&instance, &self.send.group);
+        }
         instance.set_producer(&self.send.group);
         instance.start();
         let sender = Sender::new(instance, self.send, tracer);

@@ -130,7 +130,8 @@ impl Sender {
         }
     }
 
-    fn unique_key(&self) -> String {
+    /// A unique key for a message.
+    pub(crate) fn unique_key(&self) -> String {
         self.keys.lock().next(self.instance.env.now_ms())
     }
 

@@ -370,7 +370,7 @@ impl Node {
                 });
                 done()
             }
-            RequestCode::CONSUMER_SEND_MSG_BACK => done(),
+            RequestCode::CONSUMER_SEND_MSG_BACK | RequestCode::END_TRANSACTION => done(),
             _ => self.serve_offsets(state, request),
         }
     }

@@ -8,3 +8,4 @@ mod namespace;
 mod request;
 mod stack;
 mod trace;
+mod transactions;
