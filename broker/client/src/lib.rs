@@ -7,7 +7,8 @@
 //!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
 //! - [`LitePullConsumer`] pulls in the background and hands messages out when it is polled, from
 //!   anywhere that the application seeks.
-//! - [`Admin`] pulls, queries and sets offsets, and looks messages up, one call at a time.
+//! - [`Admin`] pulls, queries and sets offsets, looks messages up, and administers name servers and
+//!   brokers, one call at a time.
 //!
 //! Timing and defaults are those of the Java client 4.9.8. Each producer, consumer and admin client
 //! is an instance of its own, with its own connections, routes and client id (`MQClientInstance`),
@@ -73,7 +74,7 @@ mod producer;
 mod trace;
 mod transaction;
 
-pub use admin::{Admin, AdminBuilder, PullResult, PullStatus};
+pub use admin::{Admin, AdminBuilder, PullResult, PullStatus, TopicListKind};
 pub use config::ClientConfig;
 pub use consumer::allocate::{AllocateAveragely, AllocateAveragelyByCircle, AllocateStrategy};
 pub use consumer::hook::ConsumerHook;

@@ -1,15 +1,27 @@
-//! Single calls: pulling, offsets, looking messages up, creating topics (`DefaultMQPullConsumer`,
-//! `MQAdminImpl`). One file per kind of call.
+//! Single calls: pulling, offsets, looking messages up, and everything that administrators ask of
+//! name servers and brokers (`DefaultMQPullConsumer`, `MQAdminImpl`, `DefaultMQAdminExtImpl`). One
+//! file per kind of call.
+//!
+//! Topics and groups are taken as they are: a client's namespace does not apply to what an
+//! administrator names.
 
+mod broker;
+mod call;
+mod clients;
+mod group;
 mod message;
+mod namesrv;
 mod offset;
 mod pull;
+mod reset;
 mod topic;
+mod topics;
 
 use std::sync::Arc;
 
 use hotfire_env::Env;
 
+pub use self::namesrv::TopicListKind;
 pub use self::pull::{PullResult, PullStatus};
 use crate::config::client_setters;
 use crate::instance::Instance;

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::{ClientConfig, ClientError, PublishInfo};
-pub(crate) use api::decode_messages;
+pub(crate) use api::{decode_messages, read};
 use names::NameServers;
 use route::{MASTER_ID, RouteTable};
 
@@ -220,6 +220,17 @@ impl Instance {
         } else {
             Err(refusal(addr, response))
         }
+    }
+
+    /// Asks a name server, the next if one cannot be reached; returns who was asked last as well.
+    pub(crate) async fn invoke_namesrv(
+        &self,
+        request: RemotingCommand,
+    ) -> Result<(String, RemotingCommand), ClientError> {
+        let limit = self.config.api_timeout;
+        let response = self.names.invoke(&self.rpc, request, limit).await?;
+        let chosen = self.names.chosen().map(|(_, addr)| addr.to_owned());
+        Ok((chosen.unwrap_or_default(), response))
     }
 
     // Routes.
