@@ -57,6 +57,9 @@ pub enum ClientError {
     ShutDown,
 }
 
+/// The name of the exception by which access control refuses, in the remark of its answer.
+const ACL_EXCEPTION: &str = "AclException";
+
 impl ClientError {
     /// The code that a broker or name server answered with.
     pub fn code(&self) -> Option<ResponseCode> {
@@ -70,15 +73,17 @@ impl ClientError {
     ///
     /// An answer with an error code is a refusal, with two exceptions: a broker answers SYSTEM_BUSY
     /// and SYSTEM_ERROR also for requests that it gave up half way, and both have been seen for
-    /// messages that were stored.
+    /// messages that were stored. What access control refuses is a SYSTEM_ERROR too, but it is
+    /// refused before anything is done.
     pub fn is_unknown(&self) -> bool {
         match self {
             Self::Rpc(error) => !error.is_definite(),
-            Self::Response { code, .. } => {
-                matches!(
+            Self::Response { code, remark, .. } => {
+                let half_way = matches!(
                     *code,
                     ResponseCode::SYSTEM_BUSY | ResponseCode::SYSTEM_ERROR
-                )
+                );
+                half_way && !remark.contains(ACL_EXCEPTION)
             }
             Self::Malformed { .. } => true,
             _ => false,

@@ -158,6 +158,8 @@ pub struct Contract {
     pub groups: Vec<GroupContract>,
     /// The topics, as far as they are known. Of others it is not judged who has their queues.
     pub topics: Vec<TopicContract>,
+    /// The nodes that access control must refuse, whatever they ask for.
+    pub refused: Vec<String>,
     /// The checks of transactions.
     pub transactions: TransactionContract,
     /// The wall-clock time at the start of the run, in milliseconds since 1970.
@@ -194,6 +196,7 @@ impl Default for Contract {
             flush: Flush::Async(FlushWindow::default()),
             groups: Vec::new(),
             topics: Vec::new(),
+            refused: Vec::new(),
             transactions: TransactionContract::default(),
             epoch_ms: 0,
             timer_precision_ms: 1000,

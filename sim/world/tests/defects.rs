@@ -71,6 +71,10 @@ cases! {
         Dlq, DropExhausted, "poison";
     books_that_take_a_duplicate_for_a_new_message_violate_inv_ledger:
         Ledger, BookTwice, "lost-responses";
+    a_broker_that_trusts_signatures_violates_inv_access:
+        Access, TrustSignatures, "access";
+    a_broker_that_serves_what_it_refuses_violates_inv_phantom:
+        Phantom, RefuseAndServe, "access";
 }
 
 /// Of these the proof is still to be written.

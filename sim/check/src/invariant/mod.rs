@@ -139,6 +139,8 @@ invariants! {
     TxTerm = "INV-TXTERM" in tx_term,
     /// The broker asks about a transaction by its schedule.
     TxCheck = "INV-TXCHECK" in tx_check,
+    /// What access control forbids has no effect.
+    Access = "INV-ACCESS" in access,
 }
 
 #[cfg(test)]

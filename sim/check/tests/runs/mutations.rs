@@ -30,6 +30,7 @@ pub const NOT_MODELLED: &[InvariantId] = &[
     InvariantId::TxAtom,
     InvariantId::TxTerm,
     InvariantId::TxCheck,
+    InvariantId::Access,
 ];
 
 const MUTATIONS: &[(&str, Mutation)] = &[

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -5,7 +6,9 @@ use bytes::Bytes;
 use hotfire_broker::{Broker, BrokerConfig, BrokerObserver};
 use hotfire_check::history::{Event, Value};
 use hotfire_env::{BoxFuture, Disk, Env};
-use hotfire_protocol::body::{TopicConfig, TopicConfigSerializeWrapper, fastjson};
+use hotfire_protocol::body::{
+    PlainAccessConfig, TopicConfig, TopicConfigSerializeWrapper, fastjson,
+};
 use hotfire_protocol::message::compression;
 use hotfire_protocol::topic::perm;
 use hotfire_store::{FlushDiskType, RecordView, StoreConfig, StoreObserver};
@@ -33,6 +36,8 @@ const TIMER_LOG_FILE: u64 = 1 << 20;
 pub(super) struct BrokerNode {
     config: BrokerConfig,
     topics: Vec<TopicConfig>,
+    /// `plain_acl.yml`, if access control is on.
+    accounts: Option<Vec<u8>>,
     /// Whether its topics were set up.
     is_set_up: AtomicBool,
     pen: Pen,
@@ -48,11 +53,13 @@ impl BrokerNode {
             config: BrokerConfig {
                 broker_name: name.to_owned(),
                 namesrv_addrs: namesrv,
+                acl_enable: !scenario.accounts.is_empty(),
                 auto_create_topic_enable: scenario.cluster.auto_create_topics,
                 store: store_config(&scenario.cluster),
                 ..BrokerConfig::default()
             },
             topics: topics.collect(),
+            accounts: plain_acl(scenario),
             is_set_up: AtomicBool::new(false),
             pen,
         }
@@ -69,11 +76,44 @@ impl BrokerNode {
         }
         let json = fastjson::to_pretty_vec(&table).map_err(std::io::Error::other)?;
         let folder = format!("{}/config", self.config.store.store_path_root_dir);
-        let file = disk.map(&format!("{folder}/topics.json"), json.len() as u64)?;
-        file.write(0, &json)?;
-        file.flush(0..json.len() as u64).await?;
-        disk.sync_dir(&folder).await
+        put(disk, &folder, "topics.json", &json).await?;
+        if let Some(accounts) = &self.accounts {
+            put(disk, "conf", "plain_acl.yml", accounts).await?;
+        }
+        Ok(())
     }
+}
+
+/// Writes a file and waits until it is safe.
+async fn put(disk: &dyn Disk, folder: &str, name: &str, content: &[u8]) -> std::io::Result<()> {
+    let len = content.len() as u64;
+    let file = disk.map(&format!("{folder}/{name}"), len)?;
+    file.write(0, content)?;
+    file.flush(0..len).await?;
+    disk.sync_dir(folder).await
+}
+
+/// The accounts as `plain_acl.yml` has them: JSON is YAML too.
+fn plain_acl(scenario: &Scenario) -> Option<Vec<u8>> {
+    if scenario.accounts.is_empty() {
+        return None;
+    }
+    let accounts: Vec<_> = scenario
+        .accounts
+        .iter()
+        .map(|(key, account)| PlainAccessConfig {
+            access_key: Some(key.clone()),
+            secret_key: Some(account.secret.clone()),
+            white_remote_address: None,
+            admin: account.admin,
+            default_topic_perm: Some(account.default_topic.clone()),
+            default_group_perm: Some(account.default_group.clone()),
+            topic_perms: Some(account.topics.clone()).filter(|topics| !topics.is_empty()),
+            group_perms: Some(account.groups.clone()).filter(|groups| !groups.is_empty()),
+        })
+        .collect();
+    let file = BTreeMap::from([("accounts", accounts)]);
+    fastjson::to_pretty_vec(&file).ok()
 }
 
 fn store_config(cluster: &Cluster) -> StoreConfig {

@@ -33,6 +33,7 @@ pub fn contract(scenario: &Scenario) -> Contract {
             .map(|(name, spec)| group(name, spec))
             .collect(),
         topics: topics(scenario),
+        refused: refused(scenario),
         epoch_ms: EPOCH_MS,
         // On a narrow link messages queue for longer than anybody can tell from outside.
         wake_ms: match scenario.network.bandwidth {
@@ -63,6 +64,16 @@ fn topics(scenario: &Scenario) -> Vec<TopicContract> {
         brokers: brokers.clone(),
     });
     topics.collect()
+}
+
+/// The nodes that access control must refuse.
+fn refused(scenario: &Scenario) -> Vec<String> {
+    let nodes = scenario.nodes().into_iter();
+    let refused = nodes.filter(|node| {
+        let group = scenario.producers.get(&node.group);
+        node.role == Role::Producer && group.is_some_and(|group| group.refused)
+    });
+    refused.map(|node| node.name).collect()
 }
 
 fn group(name: &str, spec: &Consumers) -> GroupContract {

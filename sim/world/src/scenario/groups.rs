@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::accounts::credentials;
 use super::keys::{self, consumers, producers, takes, top};
 use super::names::Names;
 use super::problem::suggest;
@@ -13,7 +14,8 @@ use super::sheet::{At, Sheet};
 use super::topology::Role;
 use super::units::micros;
 use super::{
-    Behaviour, Cluster, Consumers, Listener, Model, Producers, Run, Select, Send, Start, Topic,
+    Account, Behaviour, Cluster, Consumers, Listener, Model, Producers, Run, Select, Send, Start,
+    Topic,
 };
 use super::{keys::Key, load};
 
@@ -23,12 +25,15 @@ pub(super) fn producers(
     topics: &IndexMap<String, Topic>,
     run: &Run,
     cluster: &Cluster,
+    accounts: &IndexMap<String, Account>,
 ) -> IndexMap<String, Producers> {
     let mut groups = IndexMap::new();
     let mut next_order = 0u32;
     for (name, sheet) in tables(file, &top::PRODUCERS, &keys::producers::SECTION) {
         declare(names, &sheet, &name, Role::Producer, &producers::NODES);
-        let group = producer_group(&sheet, topics, run, next_order);
+        let mut group = producer_group(&sheet, topics, run, next_order);
+        let keys = (&producers::ACCOUNT, &producers::SECRET);
+        group.credentials = credentials(&sheet, keys, accounts);
         let orders = group.orders.as_ref().map_or(0, |orders| orders.count);
         next_order = next_order.saturating_add(orders);
         check_producers(&sheet, &group, cluster);
@@ -77,6 +82,8 @@ fn producer_group(
         delay_level: sheet
             .small(&producers::DELAY_LEVEL)
             .map_or(0, |level| level as u8),
+        credentials: None,
+        refused: flag(sheet, &producers::REFUSED),
     }
 }
 
@@ -151,11 +158,14 @@ pub(super) fn consumers(
     file: &Sheet<'_>,
     names: &mut Names,
     topics: &IndexMap<String, Topic>,
+    accounts: &IndexMap<String, Account>,
 ) -> IndexMap<String, Consumers> {
     let mut groups = IndexMap::new();
     for (name, sheet) in tables(file, &top::CONSUMERS, &keys::consumers::SECTION) {
         declare(names, &sheet, &name, Role::Consumer, &consumers::NODES);
-        let group = consumer_group(&sheet, topics);
+        let mut group = consumer_group(&sheet, topics);
+        let keys = (&consumers::ACCOUNT, &consumers::SECRET);
+        group.credentials = credentials(&sheet, keys, accounts);
         check_consumers(&sheet, &group);
         groups.insert(name, group);
     }
@@ -193,6 +203,7 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
         pull_batch_size: small(&consumers::PULL_BATCH_SIZE),
         threads: small(&consumers::THREADS),
         idempotent: flag(sheet, &consumers::IDEMPOTENT),
+        credentials: None,
     }
 }
 

@@ -99,6 +99,9 @@ const SOME_DURATION: Takes = Quantity(&DURATIONS, 1, 604_800_000_000);
 /// Up to ten million messages per second.
 const RATE: Takes = Quantity(&RATES, 0, 36_000_000_000_000);
 
+/// The permissions of access control.
+pub(super) const PERMS: &[&str] = &["DENY", "PUB", "SUB", "PUB|SUB"];
+
 sections! {
     /// The file as a whole.
     top "the file" {
@@ -114,6 +117,9 @@ sections! {
         NETWORK "network": Special("a table"), Optional;
         /// The brokers' disks; see [disk].
         DISK "disk": Special("a table"), Optional;
+        /// Accounts by access key: if there are any, brokers check every request; see
+        /// [accounts.KEY].
+        ACCOUNTS "accounts": Special("a table of tables"), Optional;
         /// Topics by name; see [topics.NAME].
         TOPICS "topics": Special("a table of tables"), Required;
         /// Producer groups by name; see [producers.NAME].
@@ -178,6 +184,22 @@ sections! {
         FLUSH_LATENCY "flush-latency": Quantity(&DURATIONS, 0, 60_000_000), Default("\"1ms\"");
     }
 
+    /// An account of access control; KEY is its access key, of more than six characters.
+    accounts "[accounts.KEY]" {
+        /// What requests are signed with: more than six characters.
+        SECRET "secret": Text, Required;
+        /// Whether it may do what only administrators may.
+        ADMIN "admin": Flag, Default("false");
+        /// What it may do with topics, as in ["orders=PUB|SUB"].
+        TOPICS "topics": Texts, Optional;
+        /// What it may do with groups, as in ["fulfilment=SUB"].
+        GROUPS "groups": Texts, Optional;
+        /// What it may do with other topics.
+        DEFAULT_TOPIC "default-topic": OneOf(PERMS), Default("\"DENY\"");
+        /// What it may do with other groups.
+        DEFAULT_GROUP "default-group": OneOf(PERMS), Default("\"DENY\"");
+    }
+
     /// A topic, created on every broker before the load starts.
     topics "[topics.NAME]" {
         /// Queues on each broker.
@@ -225,6 +247,12 @@ sections! {
         COMPRESS_OVER "compress-over": Quantity(&SIZES, 0, 4 << 20), Default("\"4KiB\"");
         /// Delay level of every message; 0 is none.
         DELAY_LEVEL "delay-level": Count(0, 64), Default("0");
+        /// The access key that requests are signed with. Left out, they are not signed.
+        ACCOUNT "account": Text, Optional;
+        /// The secret for it: left out, the account's own.
+        SECRET "secret": Text, Optional;
+        /// Whether access control must refuse whatever it sends, so that none of it has an effect.
+        REFUSED "refused": Flag, Default("false");
     }
 
     /// The shape of a load: shape, and what that shape takes.
@@ -329,6 +357,10 @@ sections! {
         /// Whether a ledger recognises duplicates by the unique number stored with the business
         /// effect.
         IDEMPOTENT "idempotent": Flag, Default("false");
+        /// The access key that requests are signed with. Left out, they are not signed.
+        ACCOUNT "account": Text, Optional;
+        /// The secret for it: left out, the account's own.
+        SECRET "secret": Text, Optional;
     }
 
     /// How long one listener call takes.

@@ -9,6 +9,7 @@
 //! behind it checks again; every key is described in one place, with the default that the reader
 //! uses.
 
+mod accounts;
 mod expect;
 pub mod fault;
 mod faults;

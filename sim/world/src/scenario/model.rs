@@ -24,6 +24,9 @@ pub struct Scenario {
     pub network: Network,
     /// Every broker's disk.
     pub disk: DiskSpec,
+    /// Accounts by access key, in the order of the file. If there are any, brokers check requests
+    /// (`aclEnable`).
+    pub accounts: IndexMap<String, Account>,
     /// Topics by name, in the order of the file.
     pub topics: IndexMap<String, Topic>,
     /// Producer groups by name, in the order of the file.
@@ -68,6 +71,32 @@ pub struct Cluster {
     pub auto_create_topics: bool,
     /// The delay levels (`messageDelayLevel`), level 1 first.
     pub delay_levels: Vec<Duration>,
+}
+
+/// An account of access control, as `plain_acl.yml` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// What requests are signed with.
+    pub secret: String,
+    /// Whether it is an administrator.
+    pub admin: bool,
+    /// What it may do with topics: `topic=PUB|SUB`.
+    pub topics: Vec<String>,
+    /// What it may do with groups: `group=SUB`.
+    pub groups: Vec<String>,
+    /// What it may do with other topics.
+    pub default_topic: String,
+    /// What it may do with other groups.
+    pub default_group: String,
+}
+
+/// What the clients of a group sign their requests with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The access key; perhaps nobody's.
+    pub account: String,
+    /// The secret; perhaps a wrong one.
+    pub secret: String,
 }
 
 /// When the broker acknowledges a send.
@@ -139,6 +168,10 @@ pub struct Producers {
     pub compress_over: u64,
     /// Delay level of every message; 0 is none.
     pub delay_level: u8,
+    /// What requests are signed with.
+    pub credentials: Option<Credentials>,
+    /// Whether access control must refuse whatever it sends.
+    pub refused: bool,
 }
 
 /// How the queue of a message is chosen.
@@ -189,6 +222,8 @@ pub struct Consumers {
     pub threads: u32,
     /// Whether a ledger recognises duplicates, stored together with the business effect.
     pub idempotent: bool,
+    /// What requests are signed with.
+    pub credentials: Option<Credentials>,
 }
 
 /// How messages reach the listener.

@@ -10,7 +10,7 @@ use super::problem::{Problem, Problems, suggest};
 use super::sheet::Sheet;
 use super::units::{DURATIONS, micros, show};
 use super::{Cluster, DiskSpec, Flush, Network, Run, Scenario, Topic};
-use super::{expect, faults, groups};
+use super::{accounts, expect, faults, groups};
 
 pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, Vec<Problem>> {
     let document = Document::parse(text.to_owned()).map_err(|error| {
@@ -53,8 +53,9 @@ fn whole(path: &str, problems: &Problems, document: &Document<String>) -> Scenar
             .unwrap_or_default(),
     };
     let topics = read_topics(&file);
-    let producers = groups::producers(&file, &mut names, &topics, &run, &cluster);
-    let consumers = groups::consumers(&file, &mut names, &topics);
+    let accounts = accounts::accounts(&file);
+    let producers = groups::producers(&file, &mut names, &topics, &run, &cluster, &accounts);
+    let consumers = groups::consumers(&file, &mut names, &topics, &accounts);
     names.declare_roles();
     let faults = faults::faults(&file, &names, &run);
     Scenario {
@@ -68,6 +69,7 @@ fn whole(path: &str, problems: &Problems, document: &Document<String>) -> Scenar
         cluster,
         network,
         disk,
+        accounts,
         topics,
         producers,
         consumers,

@@ -12,6 +12,7 @@ use hotfire_protocol::{MessageExt, MessageQueue};
 
 use super::behaviour::Temper;
 use super::body::{self, Content};
+use super::client_config;
 use super::ledger::Ledger;
 use crate::journal::Pen;
 use crate::scenario::{Consumers, Listener, Model, Start};
@@ -49,7 +50,7 @@ impl ConsumerNode {
             group: group.unwrap_or(GroupId(u32::MAX)),
         });
         let mut builder = PushConsumer::builder(env)
-            .namesrv(&self.namesrv)
+            .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
             .message_model(match spec.model {
                 Model::Clustering => MessageModel::Clustering,

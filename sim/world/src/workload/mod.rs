@@ -13,3 +13,17 @@ pub mod load;
 pub mod mix;
 pub mod plan;
 pub mod producer;
+
+use hotfire_client::ClientConfig;
+
+use crate::scenario::Credentials;
+
+/// What all clients of a scenario have in common.
+pub(crate) fn client_config(namesrv: &[String], credentials: Option<&Credentials>) -> ClientConfig {
+    ClientConfig {
+        namesrv_addrs: namesrv.to_vec(),
+        credentials: credentials
+            .map(|own| hotfire_client::Credentials::new(own.account.as_str(), own.secret.as_str())),
+        ..ClientConfig::default()
+    }
+}

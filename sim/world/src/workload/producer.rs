@@ -12,9 +12,9 @@ use hotfire_protocol::Message;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::body;
 use super::load::share;
 use super::plan::{Plan, Planned};
+use super::{body, client_config};
 use crate::journal::Pen;
 use crate::scenario::{Producers, Select, Send};
 
@@ -84,7 +84,7 @@ impl ProducerNode {
     pub async fn start(&self, env: &Env) -> Result<Producer, ClientError> {
         let spec = &self.spec;
         Producer::builder(env)
-            .namesrv(&self.namesrv)
+            .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
             .send_timeout(spec.timeout)
             .retries(spec.retries)
