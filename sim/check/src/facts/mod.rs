@@ -374,6 +374,30 @@ impl<'a> Facts<'a> {
             .unwrap_or(reached.max(from))
     }
 
+    /// The members of a group that live at a time.
+    pub(crate) fn members(&self, group: GroupId, at: SimTime) -> Vec<NodeId> {
+        let joined = self
+            .joined
+            .iter()
+            .filter(|joined| joined.0 == group && joined.2 <= at);
+        let lives = |(_, node, since): &&(GroupId, NodeId, SimTime)| {
+            let mut outages = self.trouble.outages.iter();
+            !outages.any(|o| o.node == *node && o.down >= *since && o.down <= at)
+        };
+        let mut members: Vec<NodeId> = joined.filter(lives).map(|(_, node, _)| *node).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The node of the broker that holds a queue; the first, if there are several.
+    pub(crate) fn broker_of(&self, queue: QueueRef) -> Option<NodeId> {
+        let broker = self.names().queue_of(queue)?.broker;
+        let nodes = 0..u32::try_from(self.names().node_count()).unwrap_or(NONE);
+        let mut nodes = nodes.map(NodeId);
+        nodes.find(|&node| self.names().serves(node) == Some(broker))
+    }
+
     /// The node that noted an event.
     pub(crate) fn node_of(&self, record: u32) -> Option<NodeId> {
         self.record(record).map(|record| record.node)

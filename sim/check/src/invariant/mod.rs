@@ -13,6 +13,7 @@ use crate::facts::Facts;
 pub(crate) use findings::Findings;
 
 mod findings;
+mod popped;
 
 macro_rules! invariants {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal in $file:ident,)+) => {
@@ -121,6 +122,18 @@ invariants! {
     Dlq = "INV-DLQ" in dlq,
     /// The de-duplicating ledger of an idempotent group balances.
     Ledger = "INV-LEDGER" in ledger,
+    /// A group gets what its filter lets through, and nothing else.
+    Filter = "INV-FILTER" in filter,
+    /// Two members of an orderly group never process one queue at the same time.
+    Excl = "INV-EXCL" in excl,
+    /// Every queue has one owner once the members agree.
+    Alloc = "INV-ALLOC" in alloc,
+    /// A message that arrives wakes the pull that waits for it.
+    Wake = "INV-WAKE" in wake,
+    /// A popped message is hidden for its time, and comes again after it.
+    Invis = "INV-INVIS" in invis,
+    /// An acknowledgement counts if its handle is valid.
+    Handle = "INV-HANDLE" in handle,
     /// No two messages have one id.
     IdUniq = "INV-IDUNIQ" in id_uniq,
     /// A reply belongs to its request.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hotfire_check::contract::{Contract, Flush, FlushWindow, GroupContract};
+use hotfire_check::contract::{Contract, Flush, FlushWindow, GroupContract, TopicContract};
 use hotfire_check::history::*;
 
 /// Nodes, queues and groups have fixed numbers in the order in which `World::new` names them.
@@ -158,6 +158,13 @@ impl World {
         let contract = Contract {
             flush: Flush::Async(FlushWindow::default()),
             groups: vec![concurrent, GroupContract::orderly("o", &["t"])],
+            topics: vec![TopicContract {
+                topic: "t".to_owned(),
+                queues: QUEUES as u32,
+                brokers: vec!["b".to_owned()],
+            }],
+            // Members pull when chance has it.
+            wake_ms: 20_000,
             delay_levels_ms: vec![DELAY_MS; 18],
             ..Contract::default()
         };
@@ -187,6 +194,9 @@ impl World {
             next_seq: BTreeMap::new(),
         };
         for group in 0..2 {
+            for member in 0..MEMBERS {
+                world.join(group, member);
+            }
             for queue in 0..QUEUES + usize::from(group == 0) {
                 world.assign(group, queue, queue % MEMBERS);
             }
@@ -607,6 +617,13 @@ impl World {
             self.assign(g, q, (member + 1) % MEMBERS);
         }
         self.note(node, Event::NodeUp);
+        self.join(g, member);
+    }
+
+    fn join(&mut self, g: usize, member: usize) {
+        let (group, topic) = (self.groups[g].id, self.topic);
+        let node = self.groups[g].members[member];
+        self.note(node, Event::Subscribed { group, topic });
     }
 
     fn broker_dies(&mut self) {

@@ -21,6 +21,9 @@ type Mutation = fn(&mut Run, usize) -> Option<InvariantId>;
 
 /// The little queue system knows nothing of what these are about.
 pub const NOT_MODELLED: &[InvariantId] = &[
+    InvariantId::Filter,
+    InvariantId::Invis,
+    InvariantId::Handle,
     InvariantId::IdUniq,
     InvariantId::Corr,
     InvariantId::Index,
@@ -49,6 +52,9 @@ const MUTATIONS: &[(&str, Mutation)] = &[
     ("a retry comes at once", retry_at_once),
     ("a dead letter is dropped", dead_letter_dropped),
     ("an effect is applied twice", applied_twice),
+    ("two members process a queue at once", both_at_once),
+    ("a queue is left to nobody", left_to_nobody),
+    ("pulls are woken later than promised", woken_late),
 ];
 
 proptest! {
@@ -520,4 +526,40 @@ fn applied_twice(run: &mut Run, choice: usize) -> Option<InvariantId> {
     })?;
     run.events.insert(at + 1, run.events[at]);
     Some(InvariantId::Ledger)
+}
+
+/// Another member begins with the queue of an orderly listener call that is running.
+fn both_at_once(run: &mut Run, choice: usize) -> Option<InvariantId> {
+    let group = run.group("o");
+    let mine = |event: &Event| matches!(event, Event::Delivered { group: g, .. } if *g == group);
+    let at = run.place(choice, mine)?;
+    let (time, node, mut other) = run.events[at];
+    if let Event::Delivered { delivery, .. } = &mut other {
+        *delivery = run.recorder.next_delivery();
+    }
+    let members = ["o-0", "o-1"].map(|name| run.recorder.node(name));
+    let second = members.into_iter().find(|member| *member != node)?;
+    run.events
+        .insert(at + 1, (SimTime(time.0 + 1), second, other));
+    Some(InvariantId::Excl)
+}
+
+fn left_to_nobody(run: &mut Run, choice: usize) -> Option<InvariantId> {
+    let retry = run.recorder.queue("%RETRY%c", "b", 0);
+    let owners = |event: &Event| matches!(event, Event::Assigned { queue, .. } if *queue != retry);
+    let at = run.place(choice, owners)?;
+    let Event::Assigned { group, queue, .. } = run.events[at].2 else {
+        return None;
+    };
+    // Whoever has it last gives it up.
+    let same = |event: &Event| matches!(event, Event::Assigned { group: g, queue: q, .. } if (*g, *q) == (group, queue));
+    let last = run.places(same).into_iter().next_back()?;
+    let node = run.events[last].1;
+    run.add(node, &[Event::Revoked { group, queue }]);
+    Some(InvariantId::Alloc)
+}
+
+fn woken_late(run: &mut Run, _: usize) -> Option<InvariantId> {
+    run.contract.wake_ms = 1;
+    Some(InvariantId::Wake)
 }

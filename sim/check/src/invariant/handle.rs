@@ -1,0 +1,187 @@
+//! INV-HANDLE: an acknowledgement counts if its handle is valid, and only then.
+
+use crate::facts::{Ack, Delivery, Facts, Pop};
+use crate::history::CallOutcome;
+
+use super::popped::{Case, Return, cases};
+use super::{Findings, Invariant};
+
+pub(super) static INVARIANT: Invariant = Invariant {
+    statement: "An acknowledgement with a valid handle is honoured, one with a stale handle is not.",
+    explanation: "\
+Whoever pops a message gets a handle, and a new one whenever the invisible time is changed. With the
+newest handle, and while the message is hidden, the message can be acknowledged: then it must not
+come again. A handle that was replaced must not acknowledge anything.
+
+Judged by: every acknowledgement of a popped message with one copy in its topic. If its handle was
+the newest, and it was confirmed before the invisible time was over by the broker's clock, the
+group must not get the message later; it must not have been refused either, with a second to
+spare and no fault around. If all acknowledgements of a delivery used replaced handles, the message
+must come again within `stuck-after-ms` after its invisible time.
+
+Promised by Apache RocketMQ: as long as the broker lives.
+
+Legal, and counted: after a crash of the broker an acknowledged message may come again. Whether an
+acknowledgement counts that comes when the time is just over is not judged: the broker looks at
+acknowledgements when it revives what is due. It may also say yes to a stale handle, as long as
+that has no effect.",
+    check,
+};
+
+/// How long before its invisible time is over a message can certainly be acknowledged, in
+/// microseconds.
+const SPARE_US: i64 = 1_000_000;
+
+/// What an acknowledgement should do.
+#[derive(PartialEq, Eq)]
+enum Class {
+    Valid,
+    Stale,
+    /// It came too late, or nobody knows when it came.
+    Open,
+}
+
+fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    for case in cases(facts) {
+        for (delivery, pop) in case.pops() {
+            for ack in &pop.acks {
+                if class(&case, delivery, pop, ack) == Class::Valid {
+                    valid(&case, findings, (delivery, pop), ack);
+                }
+            }
+            let stale = |ack| class(&case, delivery, pop, ack) == Class::Stale;
+            if !pop.acks.is_empty() && pop.acks.iter().all(stale) {
+                findings.exercise();
+                swallowed(&case, findings, (delivery, pop));
+            }
+        }
+    }
+}
+
+fn class(case: &Case<'_>, delivery: &Delivery, pop: &Pop, ack: &Ack) -> Class {
+    let Some(hiding) = pop.hiding_at(ack.invoked) else { return Class::Open };
+    if ack.handle < hiding.handle {
+        return Class::Stale;
+    }
+    let over = ack.outcome == CallOutcome::Unknown || ack.handle > hiding.handle;
+    let in_time = !over && case.hidden_for_us(delivery, hiding, ack.ended) > 0;
+    if in_time { Class::Valid } else { Class::Open }
+}
+
+fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &Ack) {
+    let (delivery, pop) = of;
+    findings.exercise();
+    let facts = case.facts;
+    if ack.outcome == CallOutcome::Refused {
+        let hiding = pop.hiding_at(ack.invoked);
+        let spare = hiding.map_or(0, |hiding| case.hidden_for_us(delivery, hiding, ack.ended));
+        if spare > SPARE_US && !facts.trouble.disturbed(delivery.at, ack.ended) {
+            findings.violation(|| {
+                let records = [ack.record, ack.end_record];
+                case.evidence(of, ack.ended, "could not be acknowledged with a valid handle", &records)
+            });
+        }
+        return;
+    }
+    let Some(next) = case.next_after(ack.ended) else { return };
+    let evidence =
+        || case.evidence(of, next.at, "came again after it was acknowledged", &[next.record]);
+    if case.crashed(delivery, delivery.at, next.at) {
+        findings.legal("came again after a crash of the broker", evidence);
+    } else {
+        findings.violation(evidence);
+    }
+}
+
+/// All acknowledgements were stale, so the message has to come again.
+fn swallowed(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop)) {
+    let end = case.facts.end();
+    let what = "was acknowledged with a stale handle and never came again";
+    match case.comes_again(of.0, of.1) {
+        Return::NotYet | Return::Came => {}
+        Return::Lost => {
+            let why = "a power loss may have taken it";
+            findings.legal(why, || case.evidence(of, end, what, &[]));
+        }
+        Return::Missing => findings.violation(|| case.evidence(of, end, what, &[])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::invis::tests::popped;
+    use crate::history::{CallOutcome, How};
+    use crate::invariant::InvariantId::Handle;
+    use crate::report::Status;
+
+    #[test]
+    fn a_valid_handle_is_honoured() {
+        let mut s = popped();
+        s.at(5.0).ack("m1", 7, 0, CallOutcome::Ok).at(600.0).done(true);
+        s.check(Handle).holds(1);
+    }
+
+    #[test]
+    fn an_acknowledged_message_that_comes_again_is_wrong() {
+        let mut s = popped();
+        s.at(5.0).ack("m1", 7, 0, CallOutcome::Ok);
+        s.at(13.0).pop("m2", "%RETRY%g_t#0", (0, 7), 23.0);
+        let report = s.check(Handle).violated(1);
+        insta::assert_snapshot!(report.evidence[0].lines.join("\n"), @"
+         2.000000s  m1: g is handed message 7 from t@b#0 offset 0, reconsume times 0
+         2.001000s  m1: message 7 is hidden until 12000 ms
+         5.000000s  m1: acknowledges message 7 with handle 0
+         5.001000s  m1: acknowledgement of message 7: done
+        13.000000s  m2: g is handed message 7 from %RETRY%g_t@b#0 offset 0, reconsume times 0
+        ");
+    }
+
+    #[test]
+    fn a_valid_handle_that_is_refused_is_wrong() {
+        let mut s = popped();
+        s.at(5.0).ack("m1", 7, 0, CallOutcome::Refused);
+        s.check(Handle).violated(1);
+    }
+
+    #[test]
+    fn a_replaced_handle_must_not_swallow_the_message() {
+        let mut s = popped();
+        s.at(5.0).hide("m1", 7, 1, 20.0).ack("m1", 7, 0, CallOutcome::Ok).at(600.0).done(true);
+        s.check(Handle).violated(1);
+        let mut s = popped();
+        s.at(5.0).hide("m1", 7, 1, 20.0).ack("m1", 7, 0, CallOutcome::Ok);
+        s.at(21.0).pop("m2", "%RETRY%g_t#0", (0, 7), 31.0).at(600.0).done(true);
+        s.check(Handle).holds(1);
+    }
+
+    #[test]
+    fn the_newest_handle_is_honoured() {
+        let mut s = popped();
+        s.at(5.0).hide("m1", 7, 1, 20.0).ack("m1", 7, 1, CallOutcome::Ok);
+        s.at(21.0).pop("m2", "%RETRY%g_t#0", (0, 7), 31.0);
+        s.check(Handle).violated(1);
+    }
+
+    #[test]
+    fn a_handle_that_is_just_over_may_count_or_not() {
+        let mut s = popped();
+        s.at(12.5).ack("m1", 7, 0, CallOutcome::Ok).at(13.0);
+        s.pop("m2", "%RETRY%g_t#0", (0, 7), 23.0);
+        s.check(Handle).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn after_a_crash_an_acknowledged_message_may_come_again() {
+        let mut s = popped();
+        s.at(5.0).ack("m1", 7, 0, CallOutcome::Ok).down("b-0", How::Kill).at(7.0).up("b-0");
+        s.at(8.0).pop("m2", "t#0", (0, 7), 18.0);
+        assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn without_acknowledgements_nothing_is_put_to_the_test() {
+        let mut s = popped();
+        s.at(5.0).ack("m1", 7, 0, CallOutcome::Unknown);
+        s.check(Handle).status(Status::NotExercised);
+    }
+}
