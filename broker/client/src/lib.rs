@@ -28,8 +28,7 @@
 //! - nothing is started for a queue that was given up, and what is still running for it changes no
 //!   offset.
 //!
-//! Left out of what the Java client does: request and reply, SQL subscriptions, POP, access control, traces, namespaces, and the properties `MIN_OFFSET` and `MAX_OFFSET`
-//! of consumed messages.
+//! Left out of what the Java client does: POP.
 //!
 //! # Example
 //!
@@ -76,7 +75,11 @@ mod transaction;
 
 pub use admin::{Admin, AdminBuilder, PullResult, PullStatus, TopicListKind};
 pub use config::ClientConfig;
-pub use consumer::allocate::{AllocateAveragely, AllocateAveragelyByCircle, AllocateStrategy};
+pub use consumer::allocate::{
+    AllocateAveragely, AllocateAveragelyByCircle, AllocateByConfig, AllocateByMachineRoom,
+    AllocateConsistentHash, AllocateMachineRoomNearby, AllocateStrategy, MachineRoomResolver,
+};
+pub use consumer::filter::FilterMessageHook;
 pub use consumer::hook::ConsumerHook;
 pub use consumer::listener::{
     ConcurrentListener, ConsumeConcurrentlyStatus, ConsumeOrderlyStatus, Delivery, OrderlyListener,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cluster::*;
-use hotfire_client::ConsumeConcurrentlyStatus::{ReconsumeLater, Success};
+use hotfire_client::ConsumeConcurrentlyStatus::{ReconsumeLater, Success, SuccessOfFirst};
 use hotfire_client::{
     ConsumeFrom, ConsumerHook, Delivery, MessageModel, PushConsumer, PushConsumerBuilder,
 };
@@ -343,6 +343,102 @@ async fn a_tag_with_the_same_hash_is_not_the_same_tag() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_tell_the_offsets_that_their_queue_had_when_they_were_pulled() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "b", "c", "d"]);
+    cluster.expire(1);
+    cluster.set_offset(GROUP, 2);
+    let (_consumer, seen) = content(builder(&cluster)).await;
+    seconds(1).await;
+    let messages = seen.messages();
+    assert_eq!(messages.len(), 2);
+    for message in messages {
+        let property = |name| message.message.properties.get(name).map(str::to_owned);
+        assert_eq!(property(property::MIN_OFFSET).as_deref(), Some("1"));
+        assert_eq!(property(property::MAX_OFFSET).as_deref(), Some("4"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_of_the_application_drops_messages_for_good() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "drop", "b", "drop too"]);
+    let not =
+        |word: &'static str| move |m: &MessageExt| !m.message.body.starts_with(word.as_bytes());
+    let filtered = builder(&cluster).filter(not("drop")).filter(not("b"));
+    let (consumer, seen) = content(filtered).await;
+    seconds(20).await;
+    assert_eq!(seen.bodies(), ["a"]);
+    consumer.shutdown().await;
+    assert_eq!(cluster.offset(GROUP), Some(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_too_old_for_sql_is_not_pulled() {
+    let old = Fault::Version(231);
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a"]);
+    cluster.fail("broker-a", RequestCode::HEART_BEAT, &[old, old]);
+    let (_consumer, seen) = content(builder(&cluster).subscribe_sql(TOPIC, "a > 1")).await;
+    seconds(29).await;
+    assert_eq!(seen.bodies(), [""; 0]);
+    let pulls_of_topic = || {
+        let pulls = cluster.requests(RequestCode::PULL_MESSAGE);
+        let of_topic =
+            |(_, request): &&(_, RemotingCommand)| request.ext.get("topic") == Some(TOPIC);
+        pulls.iter().filter(of_topic).count()
+    };
+    assert_eq!(pulls_of_topic(), 0);
+    // Its next heartbeat is answered by the version that came with an upgrade.
+    seconds(10).await;
+    assert_eq!(seen.bodies(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_group_can_begin_at_a_time() {
+    let cluster = Cluster::start(1, 1).await;
+    // Stored at seconds 1, 2 and 3.
+    cluster.store(&["a", "b", "c"]);
+    let from = ConsumeFrom::Timestamp(1001);
+    let (_consumer, seen) = content(builder(&cluster).consume_from(from)).await;
+    seconds(1).await;
+    assert_eq!(seen.bodies(), ["b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_gets_as_many_messages_at_a_time_as_configured() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "b", "c", "d", "e"]);
+    let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let noted = sizes.clone();
+    let builder = builder(&cluster).consume_batch(2).consume_threads(1);
+    let listener = move |messages: Delivery| {
+        noted.lock().push(messages.len());
+        async { Success }
+    };
+    let _consumer = builder.concurrent(listener).start().await.unwrap();
+    seconds(1).await;
+    assert_eq!(*sizes.lock(), [2, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_only_the_messages_behind_the_consumed_ones_are_sent_back() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "b", "c"]);
+    let listener = |messages: Delivery| async move { SuccessOfFirst(messages.len() - 1) };
+    let batches = builder(&cluster).consume_batch(3);
+    let _consumer = batches.concurrent(listener).start().await.unwrap();
+    seconds(1).await;
+    let back = cluster.requests(BACK);
+    assert_eq!(back.len(), 1);
+    let header = back[0]
+        .1
+        .header::<ConsumerSendMsgBackRequestHeader>()
+        .unwrap();
+    assert_eq!(header.offset, 3000, "the third message");
+}
+
+#[tokio::test(start_paused = true)]
 async fn offsets_travel_along_with_pulls_and_every_five_seconds() {
     let cluster = Cluster::start(1, 1).await;
     cluster.store(&["a"]);
@@ -475,6 +571,26 @@ async fn broadcasting_drops_failures_and_keeps_its_offsets_in_a_file() {
     let (_consumer, seen) = content(broadcasting()).await;
     seconds(1).await;
     assert_eq!(seen.bodies(), ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn broadcasting_groups_keep_their_offsets_apart() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.store(&["a", "b"]);
+    let of_group = |group: &str| {
+        let builder = builder(&cluster).group(group);
+        builder.message_model(MessageModel::Broadcasting)
+    };
+    let (consumer, _) = content(of_group("first")).await;
+    seconds(1).await;
+    consumer.shutdown().await;
+    cluster.store(&["c"]);
+    for (group, bodies) in [("first", &["c"][..]), ("second", &["a", "b", "c"])] {
+        let (consumer, seen) = content(of_group(group)).await;
+        seconds(1).await;
+        assert_eq!(seen.bodies(), bodies, "{group}");
+        consumer.shutdown().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::consumer::filter::FilterMessageHook;
 use crate::consumer::local::LocalOffsets;
 use crate::consumer::offsets::OffsetTable;
 use crate::consumer::slot::Slot;
@@ -23,7 +24,8 @@ use crate::process_queue::Thresholds;
 use crate::producer::send::Sender;
 use crate::trace::Tracer;
 use crate::{
-    AllocateStrategy, ConcurrentListener, ConsumeFrom, ConsumerHook, MessageModel, OrderlyListener,
+    AllocateStrategy, ClientError, ConcurrentListener, ConsumeFrom, ConsumerHook, MessageModel,
+    OrderlyListener,
 };
 
 /// How often a message is delivered again before it is a dead letter, unless configured
@@ -62,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) config: ConsumerConfig,
     pub(crate) listener: Listener,
     pub(crate) hook: Arc<dyn ConsumerHook>,
+    /// What drops messages before the listener sees them.
+    pub(crate) filters: Vec<Arc<dyn FilterMessageHook>>,
     pub(crate) tracer: Option<Arc<Tracer>>,
     /// By topic, the group's retry topic included; does not change while the consumer runs.
     pub(crate) subscriptions: BTreeMap<String, Arc<SubscriptionData>>,
@@ -124,6 +128,17 @@ impl Core {
                 .collect(),
             unit_mode: false,
         }
+    }
+
+    /// Has a broker of each topic look at the SQL expression for it (`checkClientInBroker`).
+    pub(crate) async fn check_expressions(&self) -> Result<(), ClientError> {
+        for subscription in self.subscriptions.values().filter(|of| !of.is_tag()) {
+            let group = &self.config.group;
+            self.instance
+                .check_subscription(group, subscription)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Takes work and does it, until the consumer stops.

@@ -5,6 +5,7 @@ mod assign;
 mod callbacks;
 mod concurrent;
 mod core;
+pub(crate) mod filter;
 pub(crate) mod hook;
 mod inspect;
 pub(crate) mod listener;
@@ -48,6 +49,7 @@ use crate::{
 };
 use callbacks::Callbacks;
 use core::{ConsumerConfig, Core, Listener};
+use filter::{Expression, FilterMessageHook};
 use hook::NoHook;
 use local::LocalOffsets;
 use offsets::OffsetTable;
@@ -148,6 +150,7 @@ impl PushConsumer {
             env: env.clone(),
             client: ClientConfig::default(),
             subscriptions: Vec::new(),
+            filters: Vec::new(),
             listener: None,
             hook: Arc::new(NoHook),
             trace: None,
@@ -253,7 +256,8 @@ impl Core {
 pub struct PushConsumerBuilder {
     env: Env,
     client: ClientConfig,
-    subscriptions: Vec<(String, String)>,
+    subscriptions: Vec<(String, Expression)>,
+    filters: Vec<Arc<dyn FilterMessageHook>>,
     listener: Option<Listener>,
     hook: Arc<dyn ConsumerHook>,
     config: ConsumerConfig,
@@ -273,7 +277,29 @@ impl PushConsumerBuilder {
     /// A later call for the same topic replaces an earlier one. All members of a group must
     /// subscribe to the same: brokers know one subscription per group.
     pub fn subscribe(mut self, topic: impl Into<String>, expression: impl Into<String>) -> Self {
-        self.subscriptions.push((topic.into(), expression.into()));
+        let tags = Expression::Tags(expression.into());
+        self.subscriptions.push((topic.into(), tags));
+        self
+    }
+
+    /// Subscribes to the messages of a topic of whose properties an SQL expression is true, like
+    /// `price > 100 AND region IN ('eu', 'us')`; see [`hotfire_protocol::filter::sql`]. The broker
+    /// evaluates it, if it is configured to (`enablePropertyFilter`), and says at the start of the
+    /// consumer what is wrong with it.
+    pub fn subscribe_sql(
+        mut self,
+        topic: impl Into<String>,
+        expression: impl Into<String>,
+    ) -> Self {
+        let sql = Expression::Sql(expression.into());
+        self.subscriptions.push((topic.into(), sql));
+        self
+    }
+
+    /// Drops messages on this side that the filter does not keep. Several filters must all keep a
+    /// message.
+    pub fn filter(mut self, filter: impl FilterMessageHook) -> Self {
+        self.filters.push(Arc::new(filter));
         self
     }
 
@@ -374,8 +400,9 @@ impl PushConsumerBuilder {
     /// Starts the consumer. No server need be reachable yet.
     ///
     /// # Errors
-    /// Group, name servers, subscriptions or listener are missing or malformed, or the offset file
-    /// of a broadcasting consumer is damaged.
+    /// Group, name servers, subscriptions or listener are missing or malformed, the offset file of
+    /// a broadcasting consumer is damaged, or a broker does not accept an SQL expression or cannot
+    /// be asked whether it does.
     pub async fn start(mut self) -> Result<PushConsumer, ClientError> {
         self.config.group = self.client.wrap(&self.config.group);
         for (topic, _) in &mut self.subscriptions {
@@ -404,6 +431,7 @@ impl PushConsumerBuilder {
             }
         }))
         .await;
+        core.check_expressions().await?;
         core.instance.heartbeat().await;
         core.rebalance.notify_one();
         core.instance
@@ -444,6 +472,7 @@ impl PushConsumerBuilder {
             config,
             listener,
             hook: self.hook,
+            filters: self.filters,
             tracer,
             subscriptions,
             slots: Mutex::default(),
@@ -468,15 +497,15 @@ impl PushConsumerBuilder {
         if self.subscriptions.is_empty() {
             return Err(invalid("no topic is subscribed to"));
         }
-        let retry = (retry_topic(&self.config.group), SUBSCRIBE_ALL.to_owned());
-        let retry = Some(retry).filter(|_| self.config.model == MessageModel::Clustering);
+        let everything = Expression::Tags(SUBSCRIBE_ALL.to_owned());
+        let retry = Some((retry_topic(&self.config.group), everything))
+            .filter(|_| self.config.model == MessageModel::Clustering);
         let mut parsed = BTreeMap::new();
         for (topic, expression) in self.subscriptions.iter().chain(&retry) {
             if Some(topic) != retry.as_ref().map(|(topic, _)| topic) {
                 check_topic(topic).map_err(|error| invalid(&error.to_string()))?;
             }
-            let data = SubscriptionData::parse(topic, expression, self.env.now_ms())
-                .map_err(|error| invalid(&format!("subscription of {topic}: {error}")))?;
+            let data = expression.subscription(topic, self.env.now_ms())?;
             parsed.insert(topic.clone(), Arc::new(data));
         }
         Ok(parsed)

@@ -177,8 +177,10 @@ impl Core {
                 if client.namespace.is_some() {
                     message.message.topic = client.unwrap(&message.message.topic);
                 }
-                Arc::new(message)
+                message
             })
+            .filter(|message| self.filters.iter().all(|filter| filter.keeps(message)))
+            .map(Arc::new)
             .collect();
         if batch.is_empty() {
             return;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hotfire_protocol::body::{
-    GetConsumerListByGroupResponseBody, LockBatchRequestBody, LockBatchResponseBody,
-    UnlockBatchRequestBody,
+    CheckClientRequestBody, GetConsumerListByGroupResponseBody, LockBatchRequestBody,
+    LockBatchResponseBody, SubscriptionData, UnlockBatchRequestBody,
 };
+use hotfire_protocol::filter::is_tag_type;
 use hotfire_protocol::header::client::GetConsumerListByGroupRequestHeader;
 use hotfire_protocol::header::offset::{
     GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader,
@@ -17,7 +18,8 @@ use hotfire_protocol::header::offset::{
 use hotfire_protocol::header::pull::{
     PullMessageRequestHeader, PullMessageResponseHeader, sys_flag as pull_flag,
 };
-use hotfire_protocol::message::{compression, record, sys_flag};
+use hotfire_protocol::message::{compression, property, record, sys_flag};
+use hotfire_protocol::version::V4_1_0_SNAPSHOT;
 use hotfire_protocol::{
     Header, MessageExt, MessageQueue, RemotingCommand, RequestCode, ResponseCode,
 };
@@ -244,6 +246,28 @@ impl Instance {
         master.ok_or_else(|| ClientError::NoBroker(broker_name.to_owned()))
     }
 
+    /// Asks a broker of the subscription's topic whether it accepts the subscription. If no broker
+    /// of the topic is known, nobody is asked.
+    pub(crate) async fn check_subscription(
+        &self,
+        group: &str,
+        subscription: &SubscriptionData,
+    ) -> Result<(), ClientError> {
+        let random = self.random();
+        let broker = self.routes.read().broker_of(&subscription.topic, random);
+        let Some(addr) = broker else { return Ok(()) };
+        let body = CheckClientRequestBody {
+            client_id: self.client_id.clone(),
+            group: group.to_owned(),
+            namespace: None,
+            subscription_data: subscription.clone(),
+        };
+        let request = self.plain_request(RequestCode::CHECK_CLIENT_CONFIG);
+        let request = request.with_body(body.to_json());
+        let limit = self.config.api_timeout;
+        self.call(&addr, request, limit).await.map(drop)
+    }
+
     /// Pulls once. The connection survives a timeout, as it does for Java's asynchronous pulls.
     pub(crate) async fn pull(
         &self,
@@ -255,6 +279,13 @@ impl Instance {
             0 => RequestCode::PULL_MESSAGE,
             _ => RequestCode::LITE_PULL_MESSAGE,
         };
+        let kind = header.expression_type.as_deref();
+        if !is_tag_type(kind) && self.broker_version(addr) < V4_1_0_SNAPSHOT {
+            return Err(ClientError::Invalid(format!(
+                "the broker {addr} does not upgrade to support for filter message by {}",
+                kind.unwrap_or_default()
+            )));
+        }
         let request = self.request(code, header);
         let response = self.rpc.invoke_async(addr, request, timeout).await?;
         let status = match ResponseCode(response.code) {
@@ -265,10 +296,15 @@ impl Instance {
             _ => return Err(refusal(addr, response)),
         };
         let header = read::<PullMessageResponseHeader>(addr, &response)?;
-        let messages = match status {
+        let mut messages = match status {
             PullStatus::Found => decode_messages(addr, response)?,
             _ => Vec::new(),
         };
+        for message in &mut messages {
+            let properties = &mut message.message.properties;
+            properties.set(property::MIN_OFFSET, header.min_offset.to_string());
+            properties.set(property::MAX_OFFSET, header.max_offset.to_string());
+        }
         Ok(PullResult {
             status,
             next_begin_offset: header.next_begin_offset,

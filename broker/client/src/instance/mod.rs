@@ -4,7 +4,7 @@ mod api;
 pub mod names;
 pub mod route;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,8 @@ pub(crate) struct Instance {
     /// Topics whose routes are kept fresh.
     topics: Mutex<BTreeSet<String>>,
     groups: Mutex<Groups>,
+    /// What brokers declared when they answered heartbeats, by address.
+    versions: Mutex<BTreeMap<String, i32>>,
     entropy: Arc<dyn Entropy>,
     tasks: Mutex<Vec<TaskHandle>>,
     stopped: AtomicBool,
@@ -96,6 +98,7 @@ impl Instance {
             route_turn: tokio::sync::Mutex::default(),
             topics: Mutex::new(BTreeSet::from([DEFAULT_TOPIC.to_owned()])),
             groups: Mutex::default(),
+            versions: Mutex::default(),
             entropy,
             tasks: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -375,12 +378,23 @@ impl Instance {
                 .plain_request(RequestCode::HEART_BEAT)
                 .with_body(body.clone());
             async move {
-                if let Err(error) = self.call(addr, request, self.config.api_timeout).await {
-                    tracing::debug!(client = self.client_id, addr, %error, "heartbeat failed");
+                match self.call(addr, request, self.config.api_timeout).await {
+                    Ok(response) => {
+                        let mut versions = self.versions.lock();
+                        versions.insert(addr.clone(), response.version);
+                    }
+                    Err(error) => {
+                        tracing::debug!(client = self.client_id, addr, %error, "heartbeat failed");
+                    }
                 }
             }
         }))
         .await;
+    }
+
+    /// The version that a broker declared when it answered a heartbeat; 0 if it never did.
+    pub(crate) fn broker_version(&self, addr: &str) -> i32 {
+        self.versions.lock().get(addr).copied().unwrap_or(0)
     }
 
     fn heartbeat_data(&self) -> (HeartbeatData, bool) {

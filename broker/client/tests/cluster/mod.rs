@@ -38,6 +38,8 @@ pub enum Fault {
     Answer(ResponseCode),
     /// Serves the request, and answers with this code instead of success.
     Serve(ResponseCode),
+    /// Serves the request, and declares this version.
+    Version(i32),
     /// Says nothing.
     Silence,
     /// Closes the connection.
@@ -302,6 +304,11 @@ impl RequestHandler for Node {
                 answer.code = code.0;
                 return Handled::Reply(answer);
             }
+            Some(Fault::Version(version)) => {
+                let mut answer = self.serve(&mut state, &request);
+                answer.version = version;
+                return Handled::Reply(answer);
+            }
             None => {}
         }
         let pulls = [
@@ -347,6 +354,7 @@ impl Node {
                 }
                 done()
             }
+            RequestCode::CHECK_CLIENT_CONFIG => done(),
             RequestCode::UNREGISTER_CLIENT => {
                 let header: UnregisterClientRequestHeader = request.header().unwrap();
                 for members in state.members.values_mut() {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod batch;
+mod filter;
 mod namespace;
 mod request;
 mod stack;

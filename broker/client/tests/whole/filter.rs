@@ -1,0 +1,114 @@
+//! Consumers that want a part of a topic.
+
+use std::sync::Arc;
+
+use hotfire_broker::BrokerConfig;
+use hotfire_client::{
+    ConsumeConcurrentlyStatus, ConsumeFrom, Delivery, PushConsumer, PushConsumerBuilder,
+};
+use hotfire_protocol::{Message, ResponseCode};
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use crate::stack::*;
+
+async fn stack() -> Stack {
+    let config = BrokerConfig {
+        enable_property_filter: true,
+        ..config(0)
+    };
+    Stack::start_with(vec![config]).await
+}
+
+fn builder(stack: &Stack) -> PushConsumerBuilder {
+    PushConsumer::builder(&stack.env)
+        .namesrv([NAMESRV])
+        .group("readers")
+        .consume_from(ConsumeFrom::First)
+}
+
+type Bodies = Arc<Mutex<Vec<String>>>;
+
+async fn consume(builder: PushConsumerBuilder) -> (PushConsumer, Bodies) {
+    let bodies = Bodies::default();
+    let seen = bodies.clone();
+    let listener = move |messages: Delivery| {
+        let text = |message: &[u8]| String::from_utf8_lossy(message).into_owned();
+        seen.lock()
+            .extend(messages.iter().map(|message| text(&message.message.body)));
+        async { ConsumeConcurrentlyStatus::Success }
+    };
+    (builder.concurrent(listener).start().await.unwrap(), bodies)
+}
+
+fn sorted(bodies: &Bodies) -> Vec<String> {
+    let mut bodies = bodies.lock().clone();
+    bodies.sort();
+    bodies
+}
+
+/// Messages named by their price, if they have one.
+async fn send(stack: &Stack, prices: &[&str]) {
+    let producer = stack.producer("writers").await;
+    for price in prices {
+        let mut message = Message::new(TOPIC, price.to_string()).with_tag("TagA");
+        if *price != "none" {
+            message = message.with_property("price", *price);
+        }
+        producer.send(message).await.unwrap();
+    }
+    producer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_gets_the_messages_of_which_its_expression_is_true() {
+    for (expression, expected) in [
+        ("price > 20", &["100", "21"][..]),
+        ("price BETWEEN 20 AND 21", &["20", "21"]),
+        ("price IS NULL", &["none"]),
+        (
+            "TAGS = 'TagA' AND price IN ('cheap', '20')",
+            &["20", "cheap"],
+        ),
+        ("unknown > 20", &[]),
+    ] {
+        let stack = stack().await;
+        let (consumer, bodies) = consume(builder(&stack).subscribe_sql(TOPIC, expression)).await;
+        send(&stack, &["20", "21", "100", "cheap", "none"]).await;
+        sleep(SECOND).await;
+        assert_eq!(sorted(&bodies), expected, "{expression}");
+        consumer.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_later_reaches_a_consumer_at_once_if_it_wants_it() {
+    let stack = stack().await;
+    let (_consumer, bodies) = consume(builder(&stack).subscribe_sql(TOPIC, "price > 20")).await;
+    sleep(SECOND * 3).await;
+    send(&stack, &["10", "30"]).await;
+    sleep(SECOND / 10).await;
+    assert_eq!(sorted(&bodies), ["30"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_expression_keeps_a_consumer_from_starting_and_says_where() {
+    let stack = stack().await;
+    let listener = |_: Delivery| async { ConsumeConcurrentlyStatus::Success };
+    let wrong = builder(&stack).subscribe_sql(TOPIC, "price > AND region = 'eu'");
+    let error = wrong.concurrent(listener).start().await.err().unwrap();
+    assert_eq!(error.code(), Some(ResponseCode::SUBSCRIPTION_PARSE_FAILED));
+    assert!(
+        error.to_string().contains("at line 1, column 9."),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_filter_by_properties_keeps_a_consumer_from_starting() {
+    let stack = Stack::start(1).await;
+    let listener = |_: Delivery| async { ConsumeConcurrentlyStatus::Success };
+    let sql = builder(&stack).subscribe_sql(TOPIC, "price > 20");
+    let error = sql.concurrent(listener).start().await.err().unwrap();
+    assert_eq!(error.code(), Some(ResponseCode::SYSTEM_ERROR));
+}
