@@ -227,6 +227,9 @@ fn load(
         )
     });
     let orders = load_file(env, &config, "consumerOrderInfo.json").unwrap_or_default();
+    if let (Some(timers), Some(metrics)) = (&timers, load_file(env, &config, "timermetrics")) {
+        timers.restore_metrics(metrics);
+    }
     let ip = match &config.broker_ip1 {
         Some(ip) => ip
             .parse()

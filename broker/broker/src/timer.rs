@@ -21,6 +21,7 @@ use crate::state::State;
 /// How many messages are taken onto the wheel, and off it, before others have their turn.
 const BUDGET: usize = 500;
 /// How often timer log files are looked at for those that may go.
+/// The numbers of waiting messages are written then, too. Java writes them with every flush.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a message for a time is not taken (`PutMessageStatus.WHEEL_TIMER_*`).
@@ -131,6 +132,14 @@ impl State {
         if let Some(timers) = &self.timers {
             // A failure has been logged: the next start recovers.
             let _ = timers.flush().await;
+            self.save_timer_metrics();
+        }
+    }
+
+    /// Writes how many messages wait for their time.
+    pub fn save_timer_metrics(&self) {
+        if let Some(timers) = &self.timers {
+            self.save("timermetrics", || timers.metrics());
         }
     }
 
@@ -218,6 +227,7 @@ pub(crate) async fn run(state: std::sync::Arc<State>) {
         }
         if cleaned.elapsed() >= CLEAN_INTERVAL {
             timers.delete_expired();
+            state.save_timer_metrics();
             cleaned = Instant::now();
         }
         sleep(pause).await;

@@ -21,7 +21,9 @@ pub(super) type Resource<'a> = Cow<'a, str>;
 pub(super) fn needs(request: &RemotingCommand) -> Result<Vec<(Resource<'_>, Perm)>, String> {
     let mut needs = Vec::new();
     match RequestCode(request.code) {
-        RequestCode::SEND_MESSAGE => needs.extend(sending(request, "topic")),
+        RequestCode::SEND_MESSAGE | RequestCode::RECALL_MESSAGE => {
+            needs.extend(sending(request, "topic"));
+        }
         RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE => {
             needs.extend(sending(request, "b"));
         }

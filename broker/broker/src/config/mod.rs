@@ -64,6 +64,13 @@ pub struct BrokerConfig {
     /// (`storeReplyMessageEnable`). Default true.
     pub store_reply_message_enable: bool,
 
+    /// Whether messages that wait for their time can be called back (`recallMessageEnable`). Default
+    /// false.
+    pub recall_message_enable: bool,
+    /// Whether that is so even while the broker takes no messages
+    /// (`allowRecallWhenBrokerNotWriteable`). Default true.
+    pub allow_recall_when_broker_not_writeable: bool,
+
     /// Whether pulls may wait for messages (`longPollingEnable`). Default true.
     pub long_polling_enable: bool,
     /// How long they wait otherwise (`shortPollingTimeMills`). Default 1 s.
@@ -151,6 +158,8 @@ impl Default for BrokerConfig {
             trace_topic_enable: false,
             msg_trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
             store_reply_message_enable: true,
+            recall_message_enable: false,
+            allow_recall_when_broker_not_writeable: true,
             long_polling_enable: true,
             short_polling_time: Duration::from_secs(1),
             lite_pull_message_enable: true,

@@ -22,6 +22,7 @@ pub(crate) mod send;
 mod send_back;
 mod send_header;
 mod send_outcome;
+mod timer;
 
 use std::sync::Arc;
 
@@ -100,6 +101,7 @@ impl Processor {
             RequestCode::ACK_MESSAGE => pop_ack::ack(broker, channel, &request),
             RequestCode::BATCH_ACK_MESSAGE => pop_ack::ack_batch(broker, &request),
             RequestCode::CHANGE_MESSAGE_INVISIBLETIME => pop_ack::change(broker, channel, &request),
+            RequestCode::RECALL_MESSAGE => timer::recall(broker, channel, request),
             RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
             RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
             | RequestCode::DELETE_ACL_CONFIG
@@ -145,6 +147,8 @@ impl Processor {
             RequestCode::RESUME_CHECK_HALF_MESSAGE => {
                 end_transaction::resume_check(broker, request)
             }
+            RequestCode::GET_TIMER_CHECK_POINT => timer::check_point(broker, request),
+            RequestCode::GET_TIMER_METRICS => timer::metrics(broker, request),
             RequestCode::GET_BROKER_CLUSTER_ACL_INFO => acl::versions(broker, request),
             RequestCode::GET_BROKER_CLUSTER_ACL_CONFIG => acl::config(broker, request),
             _ => admin::answer(broker, request).unwrap_or_else(|| Err(unsupported(request))),

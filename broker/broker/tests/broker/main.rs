@@ -13,6 +13,7 @@ mod offsets;
 mod overload;
 mod pop;
 mod pull;
+mod recall;
 mod registration;
 mod reply;
 mod resets;

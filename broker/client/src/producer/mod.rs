@@ -4,6 +4,7 @@ mod callbacks;
 pub(crate) mod fault;
 pub(crate) mod prepare;
 pub(crate) mod publish;
+pub(crate) mod recall;
 pub(crate) mod request;
 pub(crate) mod result;
 pub(crate) mod selector;
@@ -212,6 +213,16 @@ impl Producer {
         let queue = self.inner.sender.choose(&message, &selector).await?;
         let message = self.inner.sender.prepare(message)?;
         self.inner.sender.send_oneway(&message, Some(queue)).await
+    }
+
+    /// Calls back a message that waits for its time, by the handle that its [`SendResult`] has. The
+    /// broker must allow it (`recallMessageEnable`). The result is the message's unique key: the
+    /// message is not delivered then, unless its time came first.
+    ///
+    /// # Errors
+    /// The handle is none, its time has passed, or the broker refused or did not answer.
+    pub async fn recall(&self, topic: &str, handle: &str) -> Result<String, ClientError> {
+        self.inner.sender.recall(topic, handle).await
     }
 
     /// The queues that messages of a topic can be sent to, as the name server says now.

@@ -41,6 +41,11 @@ pub struct SendResult {
     pub queue_offset: i64,
     /// The transaction's id, if the broker names one.
     pub transaction_id: Option<String>,
+    /// By this a message for a time can be called back, see [`Producer::recall`]; brokers from 5.3.2
+    /// on give it.
+    ///
+    /// [`Producer::recall`]: crate::Producer::recall
+    pub recall_handle: Option<String>,
     /// The region of the broker.
     pub region_id: String,
     /// Whether the broker wants the message to be traced.

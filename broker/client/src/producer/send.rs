@@ -426,6 +426,7 @@ fn send_result(
         queue,
         queue_offset: header.queue_offset,
         transaction_id: header.transaction_id,
+        recall_handle: header.recall_handle,
         region_id: header
             .region_id
             .unwrap_or_else(|| "DefaultRegion".to_owned()),

@@ -8,5 +8,6 @@ mod filter;
 mod namespace;
 mod request;
 mod stack;
+mod timer;
 mod trace;
 mod transactions;

@@ -42,6 +42,8 @@ pub fn config(at: usize) -> BrokerConfig {
     config.store.consume_queue_file_units = 1_000;
     config.store.max_hash_slot_num = 100;
     config.store.max_index_num = 400;
+    config.store.timer_wheel_slots = 3_600;
+    config.store.timer_log_file_size = 4_096;
     config
 }
 

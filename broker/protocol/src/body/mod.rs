@@ -16,6 +16,7 @@ pub mod register;
 pub mod route;
 pub mod running;
 pub mod stats;
+pub mod timer;
 pub mod topic;
 
 pub use acl::*;
@@ -31,6 +32,7 @@ pub use register::*;
 pub use route::*;
 pub use running::*;
 pub use stats::*;
+pub use timer::*;
 pub use topic::*;
 
 /// Declares the structs of bodies, with the names that their fields have on the wire.

@@ -12,6 +12,7 @@ pub mod offset;
 pub mod pop;
 pub mod pull;
 pub mod query;
+pub mod recall;
 pub mod send;
 pub mod topic;
 pub mod transaction;

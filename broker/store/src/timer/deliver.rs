@@ -188,18 +188,31 @@ impl TimerStore {
             tracing::warn!(offset = record.offset, "a timed message is gone");
             return Due::Nothing;
         };
-        let properties = &message.message.properties;
-        let topic = properties.get(property::REAL_TOPIC).unwrap_or_default();
-        let key = message.message.unique_key().unwrap_or_default();
-        let dropped = schedule.reading.as_ref().map(|reading| &reading.dropped);
-        if !record.is(magic::ROLL)
-            && dropped.is_some_and(|dropped| {
-                !dropped.is_empty() && dropped.contains(&delete_key(topic, key))
-            })
-        {
+        if !record.is(magic::ROLL) && self.is_dropped(schedule, &message) {
             return Due::Nothing;
         }
         Due::Put(Box::new(message))
+    }
+
+    /// Whether it is wished that a message of the slot that is being read be dropped.
+    fn is_dropped(&self, schedule: &Schedule, message: &MessageExt) -> bool {
+        let Some(reading) = &schedule.reading else {
+            return false;
+        };
+        let properties = &message.message.properties;
+        let topic = properties.get(property::REAL_TOPIC).unwrap_or_default();
+        let key = delete_key(topic, message.message.unique_key().unwrap_or_default());
+        let out_ms = properties.get(property::TIMER_OUT_MS);
+        let out_ms = out_ms.and_then(|out_ms| out_ms.parse().ok());
+        let own_ms = schedule.wheel.floor(out_ms.unwrap_or(reading.slot_ms));
+        // One that came late is in another slot than its wish, which came in time.
+        let late_for = (own_ms < reading.slot_ms).then(|| schedule.chain(own_ms));
+        let wishes = late_for.iter().flatten().filter(|(_, wish)| wish.deletes());
+        reading.dropped.contains(&key)
+            || wishes.map(|(_, wish)| wish.offset).any(|offset| {
+                let wish = self.inner.store.look_record(offset).unwrap_or_default();
+                self::wishes(&wish).contains(&key)
+            })
     }
 
     /// Puts a message into its topic, or round once more.

@@ -29,11 +29,11 @@ mod recovery;
 mod schedule;
 mod wheel;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hotfire_protocol::body::{TimerMetric, TimerMetrics};
 use parking_lot::Mutex;
 
 use crate::mapped_files::{MappedFiles, sync_dirs};
@@ -47,15 +47,6 @@ pub use checkpoint::TimerCheckpoint;
 /// Slots that are kept free behind the longest wait (`TIMER_BLANK_SLOTS`).
 const BLANK_SLOTS: u32 = 60;
 
-/// How many messages of a topic wait for their time (`TimerMetrics.Metric`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TimerCount {
-    /// The number of messages; wishes to drop one count as one less.
-    pub count: i64,
-    /// When it last changed, in milliseconds since the epoch.
-    pub changed_ms: i64,
-}
-
 /// The timers of a message store: a cheap handle, all clones of which are the same timers.
 #[derive(Clone)]
 pub struct TimerStore {
@@ -67,7 +58,7 @@ struct Inner {
     schedule: Mutex<Schedule>,
     checkpoint: Mutex<TimerCheckpoint>,
     checkpoint_file: TimerCheckpointFile,
-    counts: Mutex<BTreeMap<String, TimerCount>>,
+    metrics: Mutex<TimerMetrics>,
     /// What the disk dropped when a flush failed cannot be known: the checkpoint stands still then.
     flush_failed: AtomicBool,
 }
@@ -134,7 +125,7 @@ impl TimerStore {
                 schedule: Mutex::new(schedule),
                 checkpoint: Mutex::new(checkpoint),
                 checkpoint_file,
-                counts: Mutex::default(),
+                metrics: Mutex::default(),
                 flush_failed: AtomicBool::new(false),
             }),
         })
@@ -218,24 +209,27 @@ impl TimerStore {
     }
 
     /// How many messages wait, by the topics that they are meant for.
-    pub fn counts(&self) -> BTreeMap<String, TimerCount> {
-        self.inner.counts.lock().clone()
+    pub fn metrics(&self) -> TimerMetrics {
+        self.inner.metrics.lock().clone()
     }
 
-    /// Sets the counts to what an earlier life has written down.
-    pub fn restore_counts(&self, counts: BTreeMap<String, TimerCount>) {
-        *self.inner.counts.lock() = counts;
+    /// Sets the numbers to what an earlier life has written down.
+    pub fn restore_metrics(&self, metrics: TimerMetrics) {
+        *self.inner.metrics.lock() = metrics;
     }
 
     fn count(&self, topic: &str, change: i64, now_ms: i64) {
-        let mut counts = self.inner.counts.lock();
+        let mut metrics = self.inner.metrics.lock();
+        let counts = &mut metrics.timing_count;
         if !counts.contains_key(topic) {
-            counts.insert(topic.to_owned(), TimerCount::default());
+            counts.insert(topic.to_owned(), TimerMetric::default());
         }
-        if let Some(count) = counts.get_mut(topic) {
-            count.count += change;
-            count.changed_ms = now_ms;
+        if let Some(metric) = counts.get_mut(topic) {
+            metric.count += change;
+            metric.time_stamp = now_ms;
         }
+        metrics.data_version.counter += 1;
+        metrics.data_version.timestamp = now_ms;
     }
 }
 

@@ -188,7 +188,7 @@ impl Schedule {
     }
 
     /// The records of a slot, the oldest first.
-    fn chain(&self, slot_ms: i64) -> VecDeque<(u64, TimerRecord)> {
+    pub fn chain(&self, slot_ms: i64) -> VecDeque<(u64, TimerRecord)> {
         let mut chain = VecDeque::new();
         let mut at = self.wheel.last(slot_ms);
         while let Some(record) = self.log.get(at)
