@@ -7,6 +7,7 @@
 //!   gives it: many at a time ([`ConcurrentListener`]) or one queue in order ([`OrderlyListener`]).
 //! - [`LitePullConsumer`] pulls in the background and hands messages out when it is polled, from
 //!   anywhere that the application seeks.
+//! - [`SimpleConsumer`] receives messages that stay hidden from others until it acknowledges them.
 //! - [`Admin`] pulls, queries and sets offsets, looks messages up, and administers name servers and
 //!   brokers, one call at a time.
 //!
@@ -27,8 +28,6 @@
 //!   once;
 //! - nothing is started for a queue that was given up, and what is still running for it changes no
 //!   offset.
-//!
-//! Left out of what the Java client does: POP.
 //!
 //! # Example
 //!
@@ -70,6 +69,7 @@ mod error;
 mod instance;
 mod lite_pull;
 mod producer;
+mod simple;
 mod trace;
 mod transaction;
 
@@ -102,6 +102,7 @@ pub use producer::result::{SendResult, SendStatus};
 pub use producer::selector::{QueueSelector, SelectByHash};
 pub use producer::split::{SplitError, split_batches};
 pub use producer::{Producer, ProducerBuilder};
+pub use simple::{PoppedMessage, ReceiptError, SimpleConsumer, SimpleConsumerBuilder};
 pub use trace::TraceOptions;
 pub use transaction::{
     LocalTransactionState, TransactionListener, TransactionProducer, TransactionProducerBuilder,

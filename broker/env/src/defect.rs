@@ -84,6 +84,10 @@ defects! {
     TimerStalls = "timer-stalls",
     /// Some messages for a time are delivered twice. INV-ONCE.
     TimerTwice = "timer-twice",
+    /// The broker revives popped messages before their invisible time is over. INV-INVIS.
+    ReviveEarly = "revive-early",
+    /// The broker confirms some acknowledgements of popped messages and forgets them. INV-HANDLE.
+    ForgetAck = "forget-ack",
     /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
     BookTwice = "book-twice",
     /// Access control takes any signature of a known account for its own. INV-ACCESS.

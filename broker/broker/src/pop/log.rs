@@ -11,10 +11,6 @@ use super::revive::{ACK_GRACE_MS, CheckPointKey, ReviveRecord};
 use super::{QueueKey, REVIVE_QUEUES};
 use crate::state::State;
 
-/// When Apache RocketMQ has a record come up in the topic, in milliseconds since the epoch
-/// (`PROPERTY_TIMER_DELIVER_MS`).
-const DELIVER_AT: &str = "TIMER_DELIVER_MS";
-
 /// The check point of messages of a queue, popped now.
 pub fn check_point(
     broker_name: &str,
@@ -132,7 +128,7 @@ impl State {
         let mut message = Message::new(topic, body).with_tag(tag);
         let properties = &mut message.properties;
         properties.set(property::UNIQ_KEY, unique);
-        properties.set(DELIVER_AT, deliver_at.to_string());
+        properties.set(property::TIMER_DELIVER_MS, deliver_at.to_string());
         let mut inner = MessageInner::new(message, revive_queue, self.address());
         inner.born_timestamp = self.env.now_ms();
         self.store.append(inner)

@@ -214,6 +214,13 @@ impl OrderInfos {
         }
     }
 
+    /// Forgets what a queue has given: somebody set the group's offset.
+    pub fn clear(&mut self, key: &QueueKey) {
+        if let Some(queues) = self.table.get_mut(&Self::name(key)) {
+            queues.remove(&key.queue_id);
+        }
+    }
+
     /// Forgets queues that are not there any more, or were not asked for in a day. `queues` tells
     /// how many queues a topic has, if topic and group are there.
     pub fn clean(&mut self, now_ms: i64, queues: impl Fn(&str, &str) -> Option<i32>) {

@@ -7,14 +7,13 @@
 //! Invariant: a parked request leaves the table exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use hotfire_protocol::body::SubscriptionData;
 use hotfire_protocol::pop::normal_topic;
 use hotfire_protocol::topic::retry_group;
 use tokio::time::Instant;
 
 use super::QueueKey;
+use crate::filter::PullFilter;
 
 /// The most requests that wait for one queue of a group (`popPollingSize`).
 const QUEUE_MAX: usize = 1024;
@@ -27,7 +26,7 @@ pub struct Parked<R> {
     /// When it is answered whatever there is.
     pub deadline: Instant,
     /// Which messages it waits for; all without one.
-    pub subscription: Option<Arc<SubscriptionData>>,
+    pub filter: Option<PullFilter>,
     /// What is needed to run it again.
     pub request: R,
 }
@@ -85,14 +84,14 @@ impl<R> Polling<R> {
         Ok(())
     }
 
-    /// A message with a tags code arrived in a queue: wakes one request of each group that waits
-    /// for this queue, and one that waits for all queues. A message in the retry topic of a group
+    /// A message arrived in a queue: wakes one request of each group that waits for this queue, and
+    /// one that waits for all queues, if their filters match. A message in the retry topic of a group
     /// wakes those of the group who wait for the topic that it came from.
     pub fn on_arrival(
         &mut self,
         topic: &str,
         queue_id: i32,
-        tags_code: i64,
+        matches: &mut dyn FnMut(&PullFilter) -> bool,
         alive: impl Fn(&R) -> bool,
     ) -> Vec<R> {
         let keys: Vec<QueueKey> = if retry_group(topic).is_some() {
@@ -109,17 +108,21 @@ impl<R> Polling<R> {
         };
         let woken = keys.iter();
         woken
-            .filter_map(|key| self.wake(key, Some(tags_code), &alive))
+            .filter_map(|key| self.wake_if(key, matches, &alive))
             .collect()
     }
 
-    /// Wakes the request for a queue with the earliest deadline whose filter lets a tags code
-    /// through; without a code, whatever its filter. Requests that nobody waits for any more are
-    /// dropped on the way.
-    pub fn wake(
+    /// Wakes the request for a queue with the earliest deadline, whatever its filter.
+    pub fn wake(&mut self, key: &QueueKey, alive: impl Fn(&R) -> bool) -> Option<R> {
+        self.wake_if(key, &mut |_| true, alive)
+    }
+
+    /// Wakes the request for a queue with the earliest deadline whose filter matches. Requests that
+    /// nobody waits for any more are dropped on the way.
+    fn wake_if(
         &mut self,
         key: &QueueKey,
-        tags_code: Option<i64>,
+        matches: &mut dyn FnMut(&PullFilter) -> bool,
         alive: impl Fn(&R) -> bool,
     ) -> Option<R> {
         let slots: Vec<Slot> = self.queues.get(key)?.iter().copied().collect();
@@ -129,7 +132,7 @@ impl<R> Polling<R> {
             };
             if !alive(&parked.request) {
                 self.take(slot);
-            } else if parked.wants(tags_code) {
+            } else if parked.filter.as_ref().is_none_or(&mut *matches) {
                 return self.take(slot);
             }
         }
@@ -155,16 +158,13 @@ impl<R> Polling<R> {
     }
 }
 
-impl<R> Parked<R> {
-    fn wants(&self, tags_code: Option<i64>) -> bool {
-        let filter = self.subscription.as_ref().zip(tags_code);
-        filter.is_none_or(|(wanted, code)| wanted.matches_tags_code(code))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
+
+    use hotfire_protocol::body::SubscriptionData;
+    use hotfire_store::MessageFilter;
 
     use super::*;
 
@@ -191,9 +191,9 @@ mod tests {
         fn park(&mut self, name: &'static str, group: &str, queue_id: i32, seconds: u64) {
             let parked = Parked {
                 deadline: self.at(seconds),
-                subscription: SubscriptionData::parse("orders", "TagA", 1)
+                filter: SubscriptionData::parse("orders", "TagA", 1)
                     .ok()
-                    .map(Arc::new),
+                    .map(|wanted| PullFilter::tags(Arc::new(wanted))),
                 request: name,
             };
             let key = QueueKey::new("orders", group, queue_id);
@@ -201,8 +201,14 @@ mod tests {
         }
 
         fn arrive(&mut self, queue_id: i32, tags_code: i64) -> Vec<&'static str> {
+            self.arrive_at("orders", queue_id, tags_code)
+        }
+
+        fn arrive_at(&mut self, topic: &str, queue_id: i32, tags_code: i64) -> Vec<&'static str> {
+            let mut matches = |filter: &PullFilter| filter.matches_code(tags_code);
+            let alive = |name: &&str| *name != "gone";
             self.polling
-                .on_arrival("orders", queue_id, tags_code, |_| true)
+                .on_arrival(topic, queue_id, &mut matches, alive)
         }
     }
 
@@ -224,8 +230,7 @@ mod tests {
         let mut held = Held::new();
         held.park("g", "g", -1, 20);
         held.park("h", "h", -1, 20);
-        let topic = "%RETRY%h_orders";
-        let woken = held.polling.on_arrival(topic, 0, TAG_A, |_| true);
+        let woken = held.arrive_at("%RETRY%h_orders", 0, TAG_A);
         assert_eq!(woken, ["h"]);
     }
 
@@ -235,7 +240,7 @@ mod tests {
         held.park("a", "g", -1, 20);
         assert_eq!(held.arrive(0, TAG_B), [""; 0]);
         let key = QueueKey::new("orders", "g", -1);
-        assert_eq!(held.polling.wake(&key, None, |_| true), Some("a"));
+        assert_eq!(held.polling.wake(&key, |_| true), Some("a"));
     }
 
     #[test]
@@ -243,10 +248,7 @@ mod tests {
         let mut held = Held::new();
         held.park("gone", "g", -1, 10);
         held.park("here", "g", -1, 20);
-        let woken = held
-            .polling
-            .on_arrival("orders", 0, TAG_A, |name| *name != "gone");
-        assert_eq!(woken, ["here"]);
+        assert_eq!(held.arrive(0, TAG_A), ["here"]);
         assert!(held.polling.is_empty());
     }
 
@@ -270,7 +272,7 @@ mod tests {
         }
         let parked = Parked {
             deadline: held.at(20),
-            subscription: None,
+            filter: None,
             request: "one too many",
         };
         let key = QueueKey::new("orders", "g", -1);

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_env::TaskHandle;
+use hotfire_env::{TaskHandle, defect};
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::property;
 use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, retry_topic, revive_topic};
-use hotfire_store::{Arrival, MessageInner};
+use hotfire_store::{Arrival, MessageFilter, MessageInner};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::log;
 use super::revive::{Due, ReviveQueue};
 use super::{QueueKey, REVIVE_QUEUES};
+use crate::filter::PullFilter;
 use crate::processor::pop;
 use crate::state::{State, Waiting};
 
@@ -66,13 +67,23 @@ fn is_open(waiting: &Waiting) -> bool {
 
 /// A message became visible: wakes those who wait for it.
 pub fn on_arrival(state: &State, arrival: &Arrival<'_>) {
+    // Read once, and only if somebody waits for what is in it.
+    let mut record = None;
+    let mut matches = |filter: &PullFilter| {
+        filter.matches_code(arrival.tags_code)
+            && (!filter.reads_records()
+                || record
+                    .get_or_insert_with(|| state.store.look_record(arrival.physical_offset))
+                    .as_ref()
+                    .is_none_or(|record| filter.matches_record(record)))
+    };
     for polling in [&state.pop.polling, &state.pop.notifications] {
         let mut polling = polling.lock();
         if polling.is_empty() {
             continue;
         }
-        let (topic, queue_id, code) = (arrival.topic, arrival.queue_id, arrival.tags_code);
-        let woken = polling.on_arrival(topic, queue_id, code, is_open);
+        let (topic, queue_id) = (arrival.topic, arrival.queue_id);
+        let woken = polling.on_arrival(topic, queue_id, &mut matches, is_open);
         drop(polling);
         state.pop.run_again(woken);
     }
@@ -87,8 +98,8 @@ pub fn wake_group(state: &State, key: &QueueKey) {
         };
         let mut polling = polling.lock();
         let woken = polling
-            .wake(&any, None, is_open)
-            .or_else(|| polling.wake(key, None, is_open));
+            .wake(&any, is_open)
+            .or_else(|| polling.wake(key, is_open));
         drop(polling);
         state.pop.run_again(woken.into_iter().collect());
     }
@@ -96,7 +107,7 @@ pub fn wake_group(state: &State, key: &QueueKey) {
 
 /// There is more in a queue: wakes one who waits for exactly this, -1 for all queues.
 pub fn wake_exact(state: &State, key: &QueueKey) {
-    let woken = state.pop.polling.lock().wake(key, None, is_open);
+    let woken = state.pop.polling.lock().wake(key, is_open);
     state.pop.run_again(woken.into_iter().collect());
 }
 
@@ -196,7 +207,10 @@ struct Pass<'a> {
 impl Pass<'_> {
     async fn run(&self, queue: &mut ReviveQueue) {
         // First the time, then the records: what was acknowledged by then is known.
-        let now_ms = self.state.env.now_ms();
+        let mut now_ms = self.state.env.now_ms();
+        if defect!(self.state.env, ReviveEarly) {
+            now_ms += DAY_MS;
+        }
         let before = queue.done();
         while self.read(queue) {
             tokio::task::yield_now().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hotfire_protocol::body::{SubscriptionData, SubscriptionGroupConfig};
+use hotfire_protocol::body::SubscriptionGroupConfig;
 use hotfire_protocol::header::pop::{
     PeekMessageRequestHeader, PopMessageRequestHeader, PopMessageResponseHeader,
 };
@@ -15,13 +15,14 @@ use hotfire_protocol::pop::{
     retry_topic_v2,
 };
 use hotfire_protocol::topic::perm;
-use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode, filter};
+use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled};
 use hotfire_store::{GetMessageResult, GetMessageStatus};
 use tokio::time::Instant;
 
 use super::pop_notify::{self, Ahead};
-use super::{Answer, faq};
+use super::{Answer, faq, pull};
+use crate::filter::PullFilter;
 use crate::pop::{Parked, Popped, QueueKey, check_point, commit_safe, set_alarm, wake_exact};
 use crate::refusal::Refusal;
 use crate::state::{State, Waiting};
@@ -88,7 +89,7 @@ pub(crate) fn run_again(
     let key = ahead.key.clone();
     let parked = Parked {
         deadline: parked.deadline,
-        subscription: parked.subscription,
+        filter: parked.filter,
         request: Waiting {
             channel: channel.clone(),
             request,
@@ -150,7 +151,7 @@ fn serve(
         queue_id,
         &header.consumer_group,
     )?;
-    let subscription = subscription(&header)?;
+    let filter = filter(broker, &header)?;
     let order = header.order.unwrap_or(false);
     if !order && !broker.ensure_revive_topic() {
         let remark = "there is no topic for check points";
@@ -160,7 +161,7 @@ fn serve(
         broker,
         header: &header,
         order,
-        subscription: subscription.clone(),
+        filter: filter.clone(),
         pop_time: now_ms,
         revive_queue: broker.pop.next_revive_queue(order),
         records: Vec::new(),
@@ -198,7 +199,7 @@ fn serve(
         },
         parked: Parked {
             deadline,
-            subscription,
+            filter,
             request: (),
         },
     };
@@ -265,22 +266,13 @@ pub(super) fn illegal_queue(channel: &Channel, topic: &str, queue_id: i32, queue
 }
 
 /// The filter of a pop: none without an expression.
-fn subscription(
-    header: &PopMessageRequestHeader,
-) -> Result<Option<Arc<SubscriptionData>>, Refusal> {
+fn filter(broker: &State, header: &PopMessageRequestHeader) -> Result<Option<PullFilter>, Refusal> {
     let Some(expression) = header.exp.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    if !filter::is_tag_type(header.exp_type.as_deref()) {
-        let kind = header.exp_type.as_deref().unwrap_or_default();
-        let remark = format!("The broker does not support consumer to filter message by {kind}");
-        return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
-    }
-    let parsed = SubscriptionData::parse(&header.topic, expression, header.born_time);
-    parsed.map(|parsed| Some(Arc::new(parsed))).map_err(|_| {
-        let remark = "parse the consumer's subscription failed";
-        Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark)
-    })
+    let (kind, version) = (header.exp_type.as_deref(), header.born_time);
+    let config = broker.config();
+    pull::filter_of(&config, &header.topic, expression, kind, version).map(Some)
 }
 
 /// A pop that is being served.
@@ -288,7 +280,7 @@ struct Popping<'a> {
     broker: &'a Arc<State>,
     header: &'a PopMessageRequestHeader,
     order: bool,
-    subscription: Option<Arc<SubscriptionData>>,
+    filter: Option<PullFilter>,
     pop_time: i64,
     revive_queue: i32,
     records: Vec<Bytes>,
@@ -352,6 +344,7 @@ impl Popping<'_> {
         let broker = self.broker;
         let key = QueueKey::new(topic, &self.header.consumer_group, queue_id);
         let _popping = broker.pop.lock(&key);
+        self.obey_reset(&key);
         let from = begin(broker, &key, self.header.init_mode, true);
         if self.order {
             let attempt = self.header.attempt_id.as_deref();
@@ -391,16 +384,30 @@ impl Popping<'_> {
         self.offsets.0.push((kind, queue_id, offsets));
     }
 
+    /// Goes where an administrator has put the group.
+    fn obey_reset(&self, key: &QueueKey) {
+        let (group, topic, queue_id) = (&key.group, &key.topic, key.queue_id);
+        let reset = self.broker.resets.lock().take(group, topic, queue_id);
+        if let Some(offset) = reset {
+            self.broker.pop.orders.lock().clear(key);
+            self.broker.pop.offsets.lock().forget(key);
+            self.broker.commit_offset(group, topic, queue_id, offset);
+        }
+    }
+
     /// Reads a queue; from where it can be read, if not from the offset.
     fn read(&self, key: &QueueKey, from: i64) -> (i64, GetMessageResult) {
         use GetMessageStatus::{OffsetFoundNull, OffsetOverflowBadly, OffsetTooSmall};
-        let subscription = self.subscription.as_deref();
-        let wanted = |code| subscription.is_none_or(|wanted| wanted.matches_tags_code(code));
         let max = usize::try_from(self.header.max_msg_nums).unwrap_or(0);
         let left = max - self.records.len();
         let get = |from| {
-            let store = &self.broker.store;
-            store.get_message(&key.topic, key.queue_id, from, left, usize::MAX, &wanted)
+            let (store, topic) = (&self.broker.store, &key.topic);
+            match &self.filter {
+                None => store.get_message(topic, key.queue_id, from, left, usize::MAX, &|_| true),
+                Some(filter) => {
+                    store.get_message_filtered(topic, key.queue_id, from, left, usize::MAX, filter)
+                }
+            }
         };
         let found = get(from);
         let lost = matches!(

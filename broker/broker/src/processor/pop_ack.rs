@@ -6,7 +6,9 @@
 //! Apache RocketMQ logs it and answers with success.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use hotfire_env::defect;
 use hotfire_protocol::body::{BatchAck, BatchAckMessageRequestBody};
 use hotfire_protocol::header::pop::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader,
@@ -240,6 +242,11 @@ fn append(
     receipt: &Receipt,
     offsets: &[i64],
 ) -> Result<Option<PutResult>, Refusal> {
+    if defect!(broker.env, ForgetAck)
+        && broker.defect_clock.fetch_add(1, Ordering::Relaxed) % 50 == 49
+    {
+        return Ok(None);
+    }
     let put = broker.append_acks(key, offsets, receipt.visible_at(), receipt.revive_queue);
     if put.is_stored() {
         Ok(Some(put))
@@ -271,7 +278,12 @@ fn ack_in_order(
     match next {
         Committed::Stale => {}
         Committed::Offset(next) => {
-            broker.commit_offset(&key.group, &key.topic, key.queue_id, next);
+            let resets = broker.resets.lock();
+            let reset = resets.get(&key.group, &key.topic, key.queue_id);
+            drop(resets);
+            if reset.is_none() {
+                broker.commit_offset(&key.group, &key.topic, key.queue_id, next);
+            }
             let now_ms = broker.env.now_ms();
             let blocked = {
                 let orders = broker.pop.orders.lock();

@@ -58,7 +58,7 @@ pub(super) fn serve(
         Some(deadline) => {
             let parked = Parked {
                 deadline,
-                subscription: None,
+                filter: None,
                 request: (),
             };
             Served::Park(Box::new(Wait { ahead, parked }), answer(true))

@@ -385,7 +385,7 @@ fn filter(
 
 /// The filter of an expression that a request brings along. An SQL expression that makes no sense is
 /// refused, where Java's broker, having logged it, lets every message through.
-fn filter_of(
+pub(super) fn filter_of(
     config: &BrokerConfig,
     topic: &str,
     expression: &str,

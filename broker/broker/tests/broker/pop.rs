@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hotfire_protocol::body::{BatchAck, BatchAckMessageRequestBody};
+use hotfire_protocol::header::client::ResetOffsetRequestHeader;
 use hotfire_protocol::header::pop::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
     PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
@@ -298,6 +299,51 @@ async fn a_pop_waits_no_longer_than_it_asks_for() {
     assert_eq!(response.code, ResponseCode::POLLING_TIMEOUT.0);
     assert_eq!(start.elapsed().as_secs(), 15);
     assert_eq!(waiting, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pop_gets_what_its_expression_lets_through() {
+    let mut config = crate::support::config();
+    config.enable_property_filter = true;
+    let stack = Stack::start_with(config, None).await;
+    for (body, price) in [("cheap", "1"), ("dear", "100")] {
+        let mut message = order(body);
+        message.properties.set("price", price);
+        stack.peer.send_ok(&message).await;
+    }
+    let header = PopMessageRequestHeader {
+        exp_type: Some("SQL92".to_owned()),
+        exp: Some("price > 20".to_owned()),
+        ..pop_header(0)
+    };
+    assert_eq!(bodies(&pop_with(&stack.peer, &header).await), ["dear"]);
+    seconds(13).await;
+    let again = pop_with(&stack.peer, &header).await;
+    assert_eq!(bodies(&again), ["dear"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_by_an_administrator_moves_the_next_pop() {
+    let mut config = crate::support::config();
+    config.use_server_side_reset_offset = true;
+    let stack = Stack::start_with(config, None).await;
+    for body in ["one", "two"] {
+        stack.peer.send_ok(&order(body)).await;
+    }
+    for (_, receipt) in receipts(&pop(&stack.peer).await) {
+        ack(&stack.peer, &receipt).await;
+    }
+    let header = ResetOffsetRequestHeader {
+        topic: TOPIC.to_owned(),
+        group: GROUP.to_owned(),
+        queue_id: Some(0),
+        timestamp: -1,
+        offset: Some(1),
+        is_force: Some(true),
+    };
+    let code = RequestCode::INVOKE_BROKER_TO_RESET_OFFSET;
+    assert_eq!(stack.peer.ask(code, &header).await.code, 0);
+    assert_eq!(bodies(&pop(&stack.peer).await), ["two"]);
 }
 
 #[tokio::test(start_paused = true)]

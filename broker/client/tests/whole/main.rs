@@ -7,6 +7,7 @@ mod batch;
 mod filter;
 mod namespace;
 mod request;
+mod simple;
 mod stack;
 mod timer;
 mod trace;
