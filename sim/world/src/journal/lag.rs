@@ -1,7 +1,9 @@
 use hotfire_check::history::{Event, GroupId, Names, NodeId, QueueRef, Recorder, TopicId, Value};
+use hotfire_protocol::pop::retry_topic;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::scenario::{Model, Scenario, member_name};
+use super::hidden::{Hidden, HiddenRecord};
+use crate::scenario::{Listener, Model, Scenario, member_name};
 
 /// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`).
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
@@ -19,6 +21,8 @@ pub struct Lag {
     reached: FxHashMap<(Reader, QueueRef), i64>,
     /// Messages that wait for their delay, and where.
     delayed: FxHashMap<Delayed, Vec<(QueueRef, i64)>>,
+    /// Messages that were popped.
+    hidden: Hidden,
 }
 
 #[derive(Debug)]
@@ -47,12 +51,16 @@ impl Lag {
             let retry = format!("%RETRY%{name}");
             let broadcasting = spec.model == Model::Broadcasting;
             let members = if broadcasting { spec.nodes } else { 0 };
+            let popped = spec.topics.keys();
+            let popped = popped.filter(|_| spec.listener == Listener::Simple);
+            let pop_retries: Vec<_> = popped.map(|topic| retry_topic(topic, name)).collect();
             groups.push(Group {
                 id: recorder.group(name),
                 topics: spec
                     .topics
                     .keys()
                     .chain((!broadcasting).then_some(&retry))
+                    .chain(&pop_retries)
                     .map(|topic| recorder.topic(topic))
                     .collect(),
                 broadcasting_to: (0..members)
@@ -66,7 +74,13 @@ impl Lag {
             ends: FxHashMap::default(),
             reached: FxHashMap::default(),
             delayed: FxHashMap::default(),
+            hidden: Hidden::default(),
         }
+    }
+
+    /// Takes note of what a record of a revive topic says.
+    pub(super) fn see_hidden(&mut self, queue: QueueRef, offset: i64, record: HiddenRecord) {
+        self.hidden.appended(queue, offset, record);
     }
 
     /// Takes note of an event.
@@ -130,6 +144,7 @@ impl Lag {
             return;
         };
         self.ends.insert(queue, (topic, end));
+        self.hidden.recovered(queue, end);
         if topic == self.schedule {
             self.delayed.retain(|_, waiting| {
                 waiting.retain(|(at, offset)| *at != queue || *offset < end);
@@ -138,11 +153,11 @@ impl Lag {
         }
     }
 
-    /// Messages that are still to be consumed, by all groups together, and messages that wait for
-    /// their delay.
+    /// Messages that are still to be consumed, by all groups together, messages that wait for their
+    /// delay, and messages that were popped and not acknowledged.
     pub fn left(&self) -> u64 {
         let waiting: usize = self.delayed.values().map(Vec::len).sum();
-        let mut left = waiting as u64;
+        let mut left = waiting as u64 + self.hidden.left();
         for (queue, (topic, end)) in &self.ends {
             for group in self
                 .groups

@@ -3,6 +3,7 @@
 //! Whatever is written goes three ways: into the history that is judged afterwards, into the trace
 //! hash, and into the [`Lag`], which knows during the run whether anything is left to consume.
 
+mod hidden;
 mod lag;
 
 use std::hash::{Hash, Hasher};
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hotfire_check::history::{Event, History, Meta, NodeId, Recorder, SimTime};
+use hotfire_check::history::{Event, History, Meta, NodeId, QueueRef, Recorder, SimTime};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
+pub use hidden::HiddenRecord;
 pub use lag::Lag;
 
 use crate::seams::{self, Trace, TraceKind, Universe};
@@ -90,6 +92,18 @@ impl Journal {
             .note(TraceKind::History, u64::from(node.0), hasher.finish());
     }
 
+    /// Takes note of what is popped, for the [`Lag`] alone: the history has the clients' view of it.
+    fn note_hidden(
+        &self,
+        record: HiddenRecord,
+        queue: impl FnOnce(&mut Recorder) -> (QueueRef, i64),
+    ) {
+        if let Some(Pages { recorder, lag }) = self.pages.lock().as_mut() {
+            let (queue, offset) = queue(recorder);
+            lag.see_hidden(queue, offset, record);
+        }
+    }
+
     fn count(&self, event: &Event) {
         let counter = match event {
             Event::SendOk { .. } | Event::SendFailed { .. } | Event::SendUnknown { .. } => {
@@ -156,6 +170,15 @@ impl Pen {
     /// Writes an event, now.
     pub fn write(&self, make: impl FnOnce(&mut Recorder) -> Event) {
         self.journal.write(self.now(), self.node, make);
+    }
+
+    /// Takes note of a record of a revive topic, and where it is.
+    pub fn note_hidden(
+        &self,
+        record: HiddenRecord,
+        queue: impl FnOnce(&mut Recorder) -> (QueueRef, i64),
+    ) {
+        self.journal.note_hidden(record, queue);
     }
 
     /// Reserves a number or interns a name; `None` if the journal is closed.

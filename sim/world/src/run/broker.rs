@@ -9,13 +9,14 @@ use hotfire_env::{BoxFuture, Disk, Env};
 use hotfire_protocol::body::{
     PlainAccessConfig, TopicConfig, TopicConfigSerializeWrapper, fastjson,
 };
-use hotfire_protocol::message::compression;
+use hotfire_protocol::message::{compression, property};
+use hotfire_protocol::pop::revive_topic;
 use hotfire_protocol::topic::perm;
 use hotfire_store::{FlushDiskType, RecordView, StoreConfig, StoreObserver};
 
 use super::resident::Resident;
 use super::stop::Stop;
-use crate::journal::Pen;
+use crate::journal::{HiddenRecord, Pen};
 use crate::scenario::{Cluster, Flush, Scenario};
 use crate::workload::body;
 
@@ -148,7 +149,10 @@ impl Resident for BrokerNode {
                 }
                 self.is_set_up.store(true, Ordering::Relaxed);
             }
-            let observer = Arc::new(Observer(self.pen.clone()));
+            let observer = Arc::new(Observer {
+                pen: self.pen.clone(),
+                revive: revive_topic(&self.config.broker_cluster_name),
+            });
             let broker = match Broker::start(&env, self.config.clone(), Some(observer)).await {
                 Ok(broker) => broker,
                 Err(error) => panic!("{name} did not start: {error}"),
@@ -160,35 +164,48 @@ impl Resident for BrokerNode {
 }
 
 /// Writes down what a broker's store and offset table do.
-struct Observer(Pen);
+struct Observer {
+    pen: Pen,
+    /// The topic that knows what was popped.
+    revive: String,
+}
 
 impl Observer {
     fn broker(&self) -> &str {
-        self.0.name()
+        self.pen.name()
     }
 }
 
 impl StoreObserver for Observer {
     fn appended(&self, record: &RecordView<'_>) {
         let value = value_of(record);
-        self.0.write(|recorder| Event::Appended {
+        self.pen.write(|recorder| Event::Appended {
             queue: recorder.queue(record.topic, self.broker(), record.queue_id),
             reconsume: u16::try_from(record.reconsume_times).unwrap_or(u16::MAX),
             offset: record.queue_offset,
             physical: record.physical_offset,
             value,
         });
+        if record.topic == self.revive {
+            let tag = record.property(property::TAGS);
+            if let Some(hidden) = HiddenRecord::read(tag, record.body) {
+                self.pen.note_hidden(hidden, |recorder| {
+                    let queue = recorder.queue(record.topic, self.broker(), record.queue_id);
+                    (queue, record.queue_offset)
+                });
+            }
+        }
     }
 
     fn recovered(&self, max_physical: i64, truncated_bytes: u64) {
-        self.0.write(|_| Event::Recovered {
+        self.pen.write(|_| Event::Recovered {
             max_physical,
             truncated_bytes: i64::try_from(truncated_bytes).unwrap_or(i64::MAX),
         });
     }
 
     fn queue_recovered(&self, topic: &str, queue_id: i32, max_offset: i64) {
-        self.0.write(|recorder| Event::QueueMax {
+        self.pen.write(|recorder| Event::QueueMax {
             queue: recorder.queue(topic, self.broker(), queue_id),
             offset: max_offset,
         });
@@ -197,7 +214,7 @@ impl StoreObserver for Observer {
 
 impl BrokerObserver for Observer {
     fn offset_committed(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        self.0.write(|recorder| Event::OffsetSet {
+        self.pen.write(|recorder| Event::OffsetSet {
             group: recorder.group(group),
             queue: recorder.queue(topic, self.broker(), queue_id),
             offset,

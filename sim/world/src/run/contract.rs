@@ -80,7 +80,7 @@ fn group(name: &str, spec: &Consumers) -> GroupContract {
     GroupContract {
         group: name.to_owned(),
         listener: match spec.listener {
-            scenario::Listener::Concurrent => Listener::Concurrent,
+            scenario::Listener::Concurrent | scenario::Listener::Simple => Listener::Concurrent,
             scenario::Listener::Orderly => Listener::Orderly,
         },
         broadcasting: spec.model == scenario::Model::Broadcasting,
@@ -89,6 +89,7 @@ fn group(name: &str, spec: &Consumers) -> GroupContract {
             .max_reconsume
             .map_or(-1, |most| i32::try_from(most).unwrap_or(i32::MAX)),
         idempotent: spec.idempotent,
+        pop: spec.listener == scenario::Listener::Simple,
         filtered: spec.topics.values().any(|expression| expression != "*"),
         ..GroupContract::default()
     }

@@ -4,6 +4,7 @@ use hotfire_env::{BoxFuture, Env};
 use hotfire_namesrv::{NameServer, NamesrvConfig};
 
 use super::stop::Stop;
+use crate::scenario::Listener;
 use crate::workload::consumer::ConsumerNode;
 use crate::workload::producer::ProducerNode;
 
@@ -52,6 +53,9 @@ impl Resident for ProducerNode {
 impl Resident for ConsumerNode {
     fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            if self.spec.listener == Listener::Simple {
+                return pop(&self, &env, &stop).await;
+            }
             let consumer = match self.start(&env).await {
                 Ok(consumer) => consumer,
                 Err(error) => panic!("a consumer of {} did not start: {error}", self.group),
@@ -60,4 +64,18 @@ impl Resident for ConsumerNode {
             consumer.shutdown().await;
         })
     }
+}
+
+/// One life of a member that pops.
+async fn pop(node: &Arc<ConsumerNode>, env: &Env, stop: &Stop) {
+    let popper = match node.start_popping(env).await {
+        Ok(popper) => popper,
+        Err(error) => panic!("a consumer of {} did not start: {error}", node.group),
+    };
+    tokio::select! {
+        biased;
+        () = stop.asked() => {}
+        () = popper.run(env) => stop.asked().await,
+    }
+    popper.shutdown().await;
 }

@@ -14,8 +14,8 @@ use super::sheet::{At, Sheet};
 use super::topology::Role;
 use super::units::micros;
 use super::{
-    Account, Behaviour, Cluster, Consumers, Listener, Model, Producers, Run, Select, Send, Start,
-    Topic,
+    Account, Behaviour, Cluster, Consumers, Listener, Model, Pops, Producers, Run, Select, Send,
+    Start, Topic,
 };
 use super::{keys::Key, load};
 
@@ -181,6 +181,7 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
         topics: subscriptions(sheet, topics),
         listener: match sheet.one_of(&consumers::LISTENER) {
             Some("orderly") => Listener::Orderly,
+            Some("simple") => Listener::Simple,
             _ => Listener::Concurrent,
         },
         model: match sheet.one_of(&consumers::MODEL) {
@@ -204,6 +205,12 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
         threads: small(&consumers::THREADS),
         idempotent: flag(sheet, &consumers::IDEMPOTENT),
         credentials: None,
+        pops: Pops {
+            invisible: duration(sheet, &consumers::INVISIBLE),
+            wait: duration(sheet, &consumers::AWAIT),
+            lose_acks: share(&consumers::LOSE_ACKS),
+            extend: share(&consumers::EXTEND),
+        },
     }
 }
 
@@ -274,6 +281,23 @@ fn check_consumers(sheet: &Sheet<'_>, group: &Consumers) {
     if orderly && broadcasting {
         let message = "an orderly listener cannot broadcast: nobody locks the queues";
         problem(&consumers::MODEL, message, "use listener = \"concurrent\"");
+    }
+    let simple = group.listener == Listener::Simple;
+    if simple && broadcasting {
+        let message = "members that pop share the messages";
+        problem(&consumers::MODEL, message, "use model = \"clustering\"");
+    }
+    let of_pops = [
+        &consumers::INVISIBLE,
+        &consumers::AWAIT,
+        &consumers::LOSE_ACKS,
+        &consumers::EXTEND,
+    ];
+    for key in of_pops {
+        if !simple && sheet.table.contains_key(key.name) {
+            let message = format!("`{}` means nothing without listener = \"simple\"", key.name);
+            problem(key, &message, "add listener = \"simple\", or leave it out");
+        }
     }
     if broadcasting && group.idempotent {
         let message =

@@ -331,8 +331,10 @@ sections! {
         /// What it subscribes to: a topic, a list of topics, or a table from topic to tag
         /// expression, as in { orders = "paid || shipped" }.
         TOPICS "topics": Special("a topic, a list, or a table"), Required;
-        /// How messages reach the listener: concurrent, or orderly, queue by queue.
-        LISTENER "listener": OneOf(&["concurrent", "orderly"]), Default("\"concurrent\"");
+        /// How messages reach the listener: concurrent; orderly, queue by queue; simple, there is
+        /// none, and the members pop, process and acknowledge.
+        LISTENER "listener": OneOf(&["concurrent", "orderly", "simple"]),
+            Default("\"concurrent\"");
         /// clustering: one member of the group gets a message; broadcasting: every member does.
         MODEL "model": OneOf(&["clustering", "broadcasting"]), Default("\"clustering\"");
         /// Where a group without committed offsets starts: last, at the end of the queue; first.
@@ -361,6 +363,16 @@ sections! {
         ACCOUNT "account": Text, Optional;
         /// The secret for it: left out, the account's own.
         SECRET "secret": Text, Optional;
+        /// listener = "simple": for how long a received message is hidden from the other members.
+        INVISIBLE "invisible": Quantity(&DURATIONS, 10_000_000, 43_200_000_000),
+            Default("\"30s\"");
+        /// listener = "simple": how long a call waits for messages.
+        AWAIT "await": Quantity(&DURATIONS, 1_000_000, 600_000_000), Default("\"5s\"");
+        /// listener = "simple": the share of consumed messages that are never acknowledged.
+        LOSE_ACKS "lose-acks": Share, Default("0.0");
+        /// listener = "simple": the share of listener calls that hide their messages for as long
+        /// again, half way.
+        EXTEND "extend": Share, Default("0.0");
     }
 
     /// How long one listener call takes.

@@ -224,6 +224,21 @@ pub struct Consumers {
     pub idempotent: bool,
     /// What requests are signed with.
     pub credentials: Option<Credentials>,
+    /// How members receive and acknowledge, if they pop.
+    pub pops: Pops,
+}
+
+/// How members of a group receive and acknowledge that pop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pops {
+    /// For how long a received message is hidden from the other members.
+    pub invisible: Duration,
+    /// How long a call waits for messages.
+    pub wait: Duration,
+    /// The share of consumed messages that are never acknowledged, 0 to 1.
+    pub lose_acks: f64,
+    /// The share of listener calls that hide their messages for as long again, half way, 0 to 1.
+    pub extend: f64,
 }
 
 /// How messages reach the listener.
@@ -233,6 +248,8 @@ pub enum Listener {
     Concurrent,
     /// Queue by queue, one at a time (`MessageListenerOrderly`).
     Orderly,
+    /// There is no listener: the members pop, process and acknowledge (`SimpleConsumer`).
+    Simple,
 }
 
 /// Who gets a message.

@@ -48,6 +48,11 @@ impl Temper {
             || (self.spec.fail_rate > 0.0 && self.entropy.chance(self.spec.fail_rate))
     }
 
+    /// Whether something happens that happens in a share of all cases.
+    pub fn chance(&self, share: f64) -> bool {
+        share > 0.0 && self.entropy.chance(share)
+    }
+
     /// Whether a message fails at every delivery: it follows from its value.
     pub fn is_poison(&self, value: u64) -> bool {
         let drawn = xxh3_64_with_seed(&value.to_le_bytes(), self.poison) >> 11;

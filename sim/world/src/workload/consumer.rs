@@ -42,13 +42,7 @@ impl ConsumerNode {
     /// What the client says of the configuration.
     pub async fn start(self: &Arc<Self>, env: &Env) -> Result<PushConsumer, ClientError> {
         let spec = &self.spec;
-        let group = self.pen.intern(|recorder| recorder.group(&self.group));
-        let watcher = Arc::new(Watcher {
-            node: self.clone(),
-            env: env.clone(),
-            // After the end of the run nothing is written, whatever the id.
-            group: group.unwrap_or(GroupId(u32::MAX)),
-        });
+        let watcher = Arc::new(self.watcher(env));
         let mut builder = PushConsumer::builder(env)
             .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
@@ -73,22 +67,41 @@ impl ConsumerNode {
         }
         for (topic, expression) in &spec.topics {
             builder = builder.subscribe(topic, expression);
+        }
+        self.write_subscriptions(&watcher);
+        match spec.listener {
+            Listener::Orderly => builder.orderly(Orderly(watcher)),
+            // Who pops is started otherwise.
+            Listener::Concurrent | Listener::Simple => builder.concurrent(Concurrent(watcher)),
+        }
+        .start()
+        .await
+    }
+
+    /// What writes down what a member does in a process of the node.
+    pub(super) fn watcher(self: &Arc<Self>, env: &Env) -> Watcher {
+        let group = self.pen.intern(|recorder| recorder.group(&self.group));
+        Watcher {
+            node: self.clone(),
+            env: env.clone(),
+            // After the end of the run nothing is written, whatever the id.
+            group: group.unwrap_or(GroupId(u32::MAX)),
+        }
+    }
+
+    /// Writes down what the member subscribes to.
+    pub(super) fn write_subscriptions(&self, watcher: &Watcher) {
+        for topic in self.spec.topics.keys() {
             self.pen.write(|recorder| Event::Subscribed {
                 group: watcher.group,
                 topic: recorder.topic(topic),
             });
         }
-        match spec.listener {
-            Listener::Concurrent => builder.concurrent(Concurrent(watcher)),
-            Listener::Orderly => builder.orderly(Orderly(watcher)),
-        }
-        .start()
-        .await
     }
 }
 
 /// Writes down what the consumer of one process does.
-struct Watcher {
+pub(super) struct Watcher {
     node: Arc<ConsumerNode>,
     env: Env,
     group: GroupId,
@@ -96,7 +109,7 @@ struct Watcher {
 
 /// A listener call for one message. If it is dropped before it ends, the process died: the outcome
 /// is lost.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     pen: &'a Pen,
     delivery: DeliveryId,
     content: Option<Content>,
@@ -105,7 +118,22 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn end(mut self, outcome: Outcome) {
+    /// Its number.
+    pub(super) fn delivery(&self) -> DeliveryId {
+        self.delivery
+    }
+
+    /// The number in the message; 0 if it has none.
+    pub(super) fn value(&self) -> u64 {
+        self.content.map_or(0, |content| content.value)
+    }
+
+    /// How often the message was delivered before.
+    pub(super) fn reconsume(&self) -> u32 {
+        self.reconsume
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
         self.write(outcome);
     }
 
@@ -139,22 +167,34 @@ impl Watcher {
         if !takes.is_zero() {
             tokio::time::sleep(takes).await;
         }
-        let fails = |call: &Call<'_>| {
-            let value = call.content.map_or(0, |content| content.value);
-            node.temper.fails(value, call.reconsume)
-        };
+        let fails = |call: &Call<'_>| node.temper.fails(call.value(), call.reconsume);
         // As most applications do with a batch: one failure fails the whole of it.
         let failed = calls.iter().any(fails);
         for call in calls {
-            if !failed && let Some(content) = call.content {
-                self.book(content);
+            if failed {
+                call.end(failure);
+            } else {
+                self.consumed(call);
             }
-            call.end(if failed { failure } else { Outcome::Consumed });
         }
         !failed
     }
 
-    fn delivered(&self, queue: &MessageQueue, message: &MessageExt) -> Option<Call<'_>> {
+    /// The node that it writes for.
+    pub(super) fn node(&self) -> &ConsumerNode {
+        &self.node
+    }
+
+    /// A message was consumed.
+    pub(super) fn consumed(&self, call: Call<'_>) {
+        if let Some(content) = call.content {
+            self.book(content);
+        }
+        call.end(Outcome::Consumed);
+    }
+
+    /// A message was handed to a listener call.
+    pub(super) fn delivered(&self, queue: &MessageQueue, message: &MessageExt) -> Option<Call<'_>> {
         let pen = &self.node.pen;
         let delivery = pen.intern(|recorder| recorder.next_delivery())?;
         let received = body::decode(&message.message.body);

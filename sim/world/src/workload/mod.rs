@@ -3,7 +3,7 @@
 //! The pure parts: load curves ([`load`]), what messages are made of ([`mix`], [`plan`]) and how
 //! they look ([`body`]), what listeners make of them ([`behaviour`]), and the books that duplicates
 //! cannot harm ([`ledger`]). They draw from the seed and from nothing else. The nodes that send and
-//! listen are real clients ([`producer`], [`consumer`]) that write down what they see.
+//! listen are real clients ([`producer`], [`consumer`], [`popper`]) that write down what they see.
 
 pub mod behaviour;
 pub mod body;
@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod load;
 pub mod mix;
 pub mod plan;
+pub mod popper;
 pub mod producer;
 
 use hotfire_client::ClientConfig;
