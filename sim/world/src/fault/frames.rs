@@ -17,12 +17,14 @@ fn is_any(code: i32, of: &[RequestCode]) -> bool {
     of.iter().any(|known| known.0 == code)
 }
 
-/// Withholds what consumers report as consumed: offset commits, also those that ride on pulls, and
-/// send-backs. The pulls themselves pass.
+/// Withholds what consumers report as consumed: offset commits, also those that ride on pulls,
+/// acknowledgements of popped messages, and send-backs. The pulls themselves pass.
 pub(super) fn lost_ack(fault: u32, consumers: Vec<NodeId>, share: f64) -> Arc<dyn FrameFilter> {
-    const REPORTS: [RequestCode; 2] = [
+    const REPORTS: [RequestCode; 4] = [
         RequestCode::UPDATE_CONSUMER_OFFSET,
         RequestCode::CONSUMER_SEND_MSG_BACK,
+        RequestCode::ACK_MESSAGE,
+        RequestCode::BATCH_ACK_MESSAGE,
     ];
     const PULLS: [RequestCode; 2] = [RequestCode::PULL_MESSAGE, RequestCode::LITE_PULL_MESSAGE];
     Arc::new(move |frame: &FrameInfo| {

@@ -488,7 +488,7 @@ sections! {
         LASTS "lasts": SOME_DURATION, Required;
     }
 
-    /// lost-ack: offsets and send-backs of consumers never reach the broker.
+    /// lost-ack: offsets, acknowledgements and send-backs of consumers never reach the broker.
     lost_ack "[[faults]] lost-ack" {
         /// Which consumers.
         NODE "node": Texts, Required;

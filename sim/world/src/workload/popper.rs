@@ -10,6 +10,7 @@ use hotfire_env::Env;
 use hotfire_protocol::MessageQueue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::client_config;
 use super::consumer::{Call, ConsumerNode, Watcher};
 use crate::journal::Pen;
 use crate::scenario::{Pops, Start};
@@ -46,7 +47,7 @@ impl ConsumerNode {
         let spec = &self.spec;
         let watcher = self.watcher(env);
         let mut builder = SimpleConsumer::builder(env)
-            .namesrv(&self.namesrv)
+            .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
             .from_first(spec.start == Start::First);
         if let Some(most) = spec.max_reconsume {
