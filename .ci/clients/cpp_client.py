@@ -35,6 +35,8 @@ def sent(item, result):
 def produce(job):
     producer = Producer(job["group"])
     producer.set_namesrv_addr(job["namesrv"])
+    if "access_key" in job:
+        producer.set_session_credentials(job["access_key"], job["secret_key"], "")
     producer.start()
     waiting = []
     for item in job["messages"]:
@@ -75,6 +77,8 @@ def produce(job):
 def consume(job):
     consumer = PushConsumer(job["group"], orderly=job.get("orderly", False))
     consumer.set_namesrv_addr(job["namesrv"])
+    if "access_key" in job:
+        consumer.set_session_credentials(job["access_key"], job["secret_key"], "")
     consumer.set_thread_count(4)
     seen, enough = {}, threading.Event()
     expect = set(job["expect"])

@@ -17,7 +17,11 @@ const httpclient = { request() { throw new Error('no HTTP here'); } };
 function options(job) {
   // Keys are required by the client; a server without access control ignores the signatures.
   return {
-    nameSrv: job.namesrv, httpclient, accessKeyId: 'ak', accessKeySecret: 'sk', logger: quiet,
+    nameSrv: job.namesrv,
+    httpclient,
+    accessKeyId: job.access_key || 'ak',
+    accessKeySecret: job.secret_key || 'sk',
+    logger: quiet,
   };
 }
 

@@ -59,13 +59,13 @@ def call(port, code, fields, check=True):
 class Server:
     """`hotfire serve` in a folder of its own."""
 
-    def __init__(self, home):
+    def __init__(self, home, settings=""):
         self.home = home
         self.namesrv_port = free_ports()
         self.broker_port = free_ports(-2, 1)
         self.log = open(home / "serve.log", "wb")
         self.config = home / "broker.conf"
-        self.config.write_text("brokerIP1=127.0.0.1\n")  # nothing leaves loopback
+        self.config.write_text("brokerIP1=127.0.0.1\n" + settings)  # nothing leaves loopback
         self.start()
 
     @property
@@ -244,11 +244,50 @@ def outlives_a_restart(server, client):
     exactly_once(client.consume(topic, f"CG_{topic}", names, linger=2), names)
 
 
+ACCOUNTS = """\
+accounts:
+  - accessKey: shop-key
+    secretKey: shop-secret
+    defaultTopicPerm: PUB|SUB
+    groupPerms: [CG_guarded=SUB]
+"""
+
+
+def access_control(home):
+    (home / "data" / "conf").mkdir(parents=True)
+    (home / "data" / "conf" / "plain_acl.yml").write_text(ACCOUNTS)
+    server = Server(home, "aclEnable=true\n")
+    own = {"access_key": "shop-key", "secret_key": "shop-secret"}
+    try:
+        # C++ first: it creates the topic, which Node cannot.
+        for client in clients(server):
+            name = client.name
+            message = {"topic": "guarded", "body": f"{name} may"}
+            job = {"do": "produce", "group": f"PG_{name}", "messages": [message]}
+            assert [event["event"] for event in client.run({**job, **own})] == ["sent"]
+            for wrong in ({**own, "secret_key": "guessed-secret"},
+                          {**own, "access_key": "stranger-key"}):
+                try:
+                    client.run({**job, **wrong, "messages": [{**message, "body": f"{name} may not"}]})
+                except AssertionError:
+                    continue
+                raise AssertionError(f"{name} was let in with {wrong}")
+        cpp, _ = clients(server)
+        got = cpp.consume("guarded", "CG_guarded", ["cpp may", "node may"], linger=1, **own)
+        assert sorted(event["body"] for event in got) == ["cpp may", "node may"], got
+    finally:
+        server.stop()
+
+
+def clients(server):
+    return (Client("cpp", [CPP_PYTHON, str(HERE / "cpp_client.py")], server),
+            Client("node", ["node", str(HERE / "node_client.js")], server))
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="hotfire-clients-") as folder:
         server = Server(pathlib.Path(folder))
-        cpp = Client("cpp", [CPP_PYTHON, str(HERE / "cpp_client.py")], server)
-        node = Client("node", ["node", str(HERE / "node_client.js")], server)
+        cpp, node = clients(server)
         side_by_side = [
             ("C++ sends and consumes", sends_and_consumes, (cpp, cpp)),
             ("Node sends and consumes", sends_and_consumes, (node, node)),
@@ -267,6 +306,8 @@ def main():
         ]
         alone = [
             ("messages outlive a restart of the server", outlives_a_restart, (server, cpp)),
+            ("access control lets in whom it should", access_control,
+             (pathlib.Path(folder) / "guarded",)),
         ]
         failed, said = 0, threading.Lock()
 
