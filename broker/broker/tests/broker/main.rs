@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acl;
 mod admin;
 mod clients;
 #[cfg(feature = "defects")]
