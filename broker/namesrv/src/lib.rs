@@ -6,7 +6,8 @@
 //!
 //! The behaviour is that of Apache RocketMQ 4.9.8 (`RouteInfoManager`, `DefaultRequestProcessor`,
 //! `KVConfigManager`); fields that only 5.x sends are accepted and ignored. Where it departs from
-//! 4.9.8, the item in question says so. Left out: the cluster-test mode that forwards unknown
+//! 4.9.8, the item in question says so. Requests may be signed, and nobody looks: in 4.9 access
+//! control is the brokers' alone. Left out: the cluster-test mode that forwards unknown
 //! topics to a product environment, and zones, acting masters and static topics of 5.x.
 //!
 //! - [`RouteInfoManager`] decides; it is a plain struct that is given the time and what happened.

@@ -8,6 +8,9 @@
 //! encode into the connection's buffer and wake the task, which writes whatever has gathered in one
 //! go; a handler that answers at once ([`Handled::Reply`]) costs neither a task nor a lock.
 //!
+//! Connections may be encrypted: a server that has [`ServerTls`] takes plain and encrypted ones on
+//! one port, as its mode allows, and a client with a [`TlsConnector`] encrypts all of its own.
+//!
 //! Invariants:
 //!
 //! - a request gets at most one response, matched by its opaque on its own connection; a response
