@@ -40,10 +40,11 @@ impl TimerLog {
     /// The log in these files, which ends at `end`.
     pub fn new(files: MappedFiles, end: u64, flushed: u64) -> Self {
         Self {
+            // A life before may have died with marks that only the page cache has.
+            settled_from: files.start().unwrap_or(end),
             files: Arc::new(files),
             end,
             flushed,
-            settled_from: u64::MAX,
         }
     }
 

@@ -25,11 +25,13 @@ pub(crate) fn file_len(slots: u32) -> u64 {
 
 impl TimerWheel {
     pub fn new(map: Arc<dyn MappedFile>, precision_ms: i64) -> Self {
+        let slots = map.len() / SLOT_SIZE;
         Self {
-            slots: map.len() / SLOT_SIZE,
+            slots,
             map,
             precision_ms,
-            dirty: None,
+            // A life before may have died with slots that only the page cache has.
+            dirty: Some((0, slots.saturating_sub(1))),
         }
     }
 
