@@ -35,6 +35,7 @@ async function produce(job) {
     const message = new Message(item.topic, item.tag || null, item.body);
     if (item.key) message.keys = [item.key];
     if (item.delay) message.delayTimeLevel = item.delay;
+    Object.assign(message.properties, item.properties || {});
     const result = await producer.send(message);
     emit('sent', {
       body: item.body,
@@ -52,7 +53,8 @@ async function consume(job) {
   consumer.on('error', error => emit('problem', { error: String(error) }));
   const expect = new Set(job.expect);
   const seen = new Map();
-  consumer.subscribe(job.topic, job.expression || '*', async message => {
+  const expression = job.sql ? { expressionType: 'SQL92', subString: job.sql } : job.expression;
+  consumer.subscribe(job.topic, expression || '*', async message => {
     const body = message.body.toString();
     seen.set(body, (seen.get(body) || 0) + 1);
     const failed = (job.fail_first || []).includes(body) && seen.get(body) === 1;
