@@ -363,7 +363,7 @@ impl ProducerBuilder {
         });
         let instance = Instance::new(&self.env, self.client, Some(callbacks), false)?;
         if let Some(checks) = checks {
-            checks.set_producer(&instance, &self.send.group);
+            checks.set_producer(&instance, &self.send.group, tracer.clone());
         }
         instance.set_producer(&self.send.group);
         instance.start();

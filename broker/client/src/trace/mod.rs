@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::{ClientConfig, ClientError, Producer};
-use record::{Consumed, Consumption, ContextCode, TraceRecord};
+use record::{Consumed, Consumption, ContextCode, EndTransaction, TraceRecord};
 
 /// The group that traces are sent by (`TraceConstants.GROUP_NAME`).
 const TRACE_GROUP: &str = "_INNER_TRACE_PRODUCER";
@@ -113,6 +113,11 @@ impl Tracer {
         waiting.push_back(record);
         drop(waiting);
         self.more.notify_one();
+    }
+
+    /// Notes the end of a transaction.
+    pub(crate) fn ended(&self, transaction: EndTransaction) {
+        self.add(TraceRecord::EndTransaction(transaction));
     }
 
     /// Notes that a listener is about to be called. The answer is for [`consumed`](Self::consumed);

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use hotfire_protocol::Message;
+
 /// What happened to messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TraceRecord {
@@ -25,6 +27,8 @@ pub(crate) enum TraceRecord {
         /// When it ended, in milliseconds since the epoch.
         ended_ms: i64,
     },
+    /// A transaction was ended.
+    EndTransaction(EndTransaction),
 }
 
 /// The kind of a message (`MessageType`).
@@ -34,6 +38,8 @@ pub(crate) enum MessageType {
     Normal = 0,
     /// A half message.
     TransactionHalf = 1,
+    /// The end of a transaction.
+    TransactionCommit = 2,
     /// A delayed one.
     Delay = 3,
 }
@@ -91,6 +97,36 @@ pub(crate) struct Consumed {
     pub(crate) msg_id: String,
     pub(crate) retry_times: i32,
     pub(crate) keys: Option<String>,
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct EndTransaction {
+    /// When it was sent, in milliseconds since the epoch.
+    pub(crate) at_ms: i64,
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    pub(crate) msg_id: String,
+    pub(crate) tags: Option<String>,
+    pub(crate) keys: Option<String>,
+    /// The address of the broker.
+    pub(crate) store_host: String,
+    pub(crate) transaction_id: String,
+    /// The name of the state in Java (`LocalTransactionState`).
+    pub(crate) state: &'static str,
+    pub(crate) from_check: bool,
+}
+
+impl EndTransaction {
+    /// What the message itself says; the rest is empty.
+    pub(crate) fn of(message: &Message) -> Self {
+        Self {
+            topic: message.topic.clone(),
+            tags: message.tag().map(str::to_owned),
+            keys: message.keys().map(str::to_owned),
+            ..Self::default()
+        }
+    }
 }
 
 fn or_null(text: &Option<String>) -> &str {
@@ -173,6 +209,24 @@ impl TraceRecord {
                     );
                 }
             }
+            Self::EndTransaction(end) => line(
+                out,
+                &[
+                    &"EndTransaction",
+                    &end.at_ms,
+                    &"null",
+                    &end.group,
+                    &end.topic,
+                    &end.msg_id,
+                    &or_null(&end.tags),
+                    &or_null(&end.keys),
+                    &end.store_host,
+                    &(MessageType::TransactionCommit as i32),
+                    &end.transaction_id,
+                    &end.state,
+                    &end.from_check,
+                ],
+            ),
         }
     }
 
@@ -184,6 +238,7 @@ impl TraceRecord {
             | Self::After {
                 consumption: call, ..
             } => call.messages.first().map_or("", |message| &message.topic),
+            Self::EndTransaction(end) => &end.topic,
         }
     }
 
@@ -192,6 +247,7 @@ impl TraceRecord {
         let of = |msg_id, keys| [Some(msg_id), keys].into_iter().flatten().collect();
         match self {
             Self::Publish(sent) => of(sent.msg_id.as_str(), sent.keys.as_deref()),
+            Self::EndTransaction(end) => of(end.msg_id.as_str(), end.keys.as_deref()),
             Self::Before(call)
             | Self::After {
                 consumption: call, ..
@@ -276,5 +332,26 @@ mod tests {
         );
         assert_eq!(after.keys(), ["A", "k1 k2", "B"]);
         assert_eq!(after.topic(), "orders");
+    }
+
+    #[test]
+    fn the_end_of_a_transaction_says_how_it_ended() {
+        let record = TraceRecord::EndTransaction(EndTransaction {
+            at_ms: 1000,
+            group: "writers".to_owned(),
+            topic: "orders".to_owned(),
+            msg_id: "UNIQ".to_owned(),
+            tags: None,
+            keys: Some("k".to_owned()),
+            store_host: "127.0.0.1:10911".to_owned(),
+            transaction_id: "UNIQ".to_owned(),
+            state: "COMMIT_MESSAGE",
+            from_check: true,
+        });
+        assert_eq!(
+            text(&record),
+            "EndTransaction|1000|null|writers|orders|UNIQ|null|k|127.0.0.1:10911|2|UNIQ|\
+             COMMIT_MESSAGE|true;"
+        );
     }
 }

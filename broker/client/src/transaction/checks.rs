@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 use super::{LocalTransactionState, TransactionListener};
 use crate::ClientError;
 use crate::instance::{Instance, decode_messages, malformed};
+use crate::trace::Tracer;
+use crate::trace::record::EndTransaction;
 
 /// How many checks wait at the most; more are dropped (`checkRequestHoldMax`).
 const HOLD_MAX: usize = 2_000;
@@ -40,6 +42,7 @@ pub(crate) struct Checks {
 struct Asked {
     instance: Weak<Instance>,
     group: String,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// A question about a transaction.
@@ -62,10 +65,16 @@ impl Checks {
     }
 
     /// Lends the client whose connections answers go by, and whose group is asked.
-    pub(crate) fn set_producer(&self, instance: &Arc<Instance>, group: &str) {
+    pub(crate) fn set_producer(
+        &self,
+        instance: &Arc<Instance>,
+        group: &str,
+        tracer: Option<Arc<Tracer>>,
+    ) {
         self.producer.get_or_init(|| Asked {
             instance: Arc::downgrade(instance),
             group: group.to_owned(),
+            tracer,
         });
     }
 
@@ -147,6 +156,19 @@ impl Checks {
         let told = instance.rpc.oneway(&question.addr, request, ANSWER_TIMEOUT);
         if let Err(error) = told.await {
             tracing::warn!(%error, ?state, "a broker did not learn the answer to its question");
+        }
+        if let Some(tracer) = self.producer.get().and_then(|asked| asked.tracer.as_ref()) {
+            let transaction_id = header.transaction_id.as_deref();
+            tracer.ended(EndTransaction {
+                at_ms: self.env.now_ms(),
+                group: group.to_owned(),
+                msg_id: header.msg_id,
+                store_host: question.addr,
+                transaction_id: transaction_id.unwrap_or("null").to_owned(),
+                state: state.name(),
+                from_check: true,
+                ..EndTransaction::of(&question.message.message)
+            });
         }
     }
 }

@@ -13,6 +13,7 @@ use hotfire_protocol::header::transaction::EndTransactionRequestHeader;
 use hotfire_protocol::message::{id, property, sys_flag};
 use hotfire_protocol::{Message, MessageExt, RequestCode};
 
+use crate::trace::record::EndTransaction;
 use crate::{ClientError, Producer, SendError, SendResult, SendStatus};
 pub use builder::TransactionProducerBuilder;
 
@@ -34,6 +35,15 @@ impl LocalTransactionState {
             Self::Commit => sys_flag::TRANSACTION_COMMIT,
             Self::Rollback => sys_flag::TRANSACTION_ROLLBACK,
             Self::Unknown => 0,
+        }
+    }
+
+    /// Its name in Java, which traces have.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "COMMIT_MESSAGE",
+            Self::Rollback => "ROLLBACK_MESSAGE",
+            Self::Unknown => "UNKNOW",
         }
     }
 }
@@ -159,7 +169,7 @@ impl TransactionProducer {
         } else {
             (LocalTransactionState::Rollback, None)
         };
-        if let Err(error) = self.tell(&send, state, remark).await {
+        if let Err(error) = self.tell(&send, state, remark, Some(&message)).await {
             tracing::warn!(
                 msg_id = send.msg_id,
                 ?state,
@@ -202,7 +212,7 @@ impl TransactionProducer {
         send: &SendResult,
         state: LocalTransactionState,
     ) -> Result<(), ClientError> {
-        self.tell(send, state, None).await
+        self.tell(send, state, None, None).await
     }
 
     async fn tell(
@@ -210,6 +220,7 @@ impl TransactionProducer {
         send: &SendResult,
         state: LocalTransactionState,
         remark: Option<&str>,
+        message: Option<&Message>,
     ) -> Result<(), ClientError> {
         let sender = self.producer.sender();
         let (_, commit_log_offset) = id::parse_offset_msg_id(&send.offset_msg_id)
@@ -231,6 +242,19 @@ impl TransactionProducer {
             .request(RequestCode::END_TRANSACTION, &header);
         request.remark = remark.map(str::to_owned);
         let timeout = sender.config.timeout;
-        Ok(sender.instance.rpc.oneway(&addr, request, timeout).await?)
+        sender.instance.rpc.oneway(&addr, request, timeout).await?;
+        if let (Some(tracer), Some(message)) = (&sender.tracer, message) {
+            tracer.ended(EndTransaction {
+                at_ms: sender.instance.env.now_ms(),
+                group: header.producer_group,
+                msg_id: header.msg_id,
+                store_host: addr,
+                transaction_id: header.transaction_id.unwrap_or_else(|| "null".to_owned()),
+                state: state.name(),
+                from_check: false,
+                ..EndTransaction::of(message)
+            });
+        }
+        Ok(())
     }
 }

@@ -2,10 +2,11 @@
 
 use hotfire_broker::BrokerConfig;
 use hotfire_client::{
-    ConsumeConcurrentlyStatus, ConsumeFrom, Delivery, Producer, PullStatus, PushConsumer,
-    TraceOptions,
+    ConsumeConcurrentlyStatus, ConsumeFrom, Delivery, LocalTransactionState, Producer, PullStatus,
+    PushConsumer, TraceOptions, TransactionListener, TransactionProducer,
 };
-use hotfire_protocol::Message;
+use hotfire_env::BoxFuture;
+use hotfire_protocol::{Message, MessageExt};
 use tokio::time::sleep;
 
 use crate::stack::*;
@@ -97,6 +98,50 @@ async fn a_trace_is_found_by_the_key_and_the_id_of_its_message() {
         let found = admin.query_by_key(TRACE_TOPIC, key, 8, 0, i64::MAX).await;
         assert_eq!(found.unwrap().len(), 1, "{key}");
     }
+}
+
+struct Always(LocalTransactionState);
+
+impl TransactionListener for Always {
+    fn execute<'a>(
+        &'a self,
+        _message: &'a Message,
+        _transaction_id: &'a str,
+    ) -> BoxFuture<'a, LocalTransactionState> {
+        Box::pin(async { self.0 })
+    }
+
+    fn check<'a>(&'a self, _message: &'a MessageExt) -> BoxFuture<'a, LocalTransactionState> {
+        Box::pin(async { self.0 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_traced_transaction_tells_of_its_half_message_and_its_end() {
+    let stack = tracing_stack().await;
+    let producer = TransactionProducer::builder(&stack.env)
+        .namesrv([NAMESRV])
+        .group("payers")
+        .listener(Always(LocalTransactionState::Rollback))
+        .trace(TraceOptions::default())
+        .start()
+        .await
+        .unwrap();
+    let message = Message::new(TOPIC, "10 EUR").with_key("k-1");
+    let sent = producer.send_in_transaction(message).await.unwrap();
+    producer.shutdown().await;
+    let traces = traces(&stack).await;
+    assert_eq!(
+        (traces[0][0].as_str(), traces[0][11].as_str()),
+        ("Pub", "1")
+    );
+    let end = &traces[1];
+    assert_eq!(
+        (end[0].as_str(), end[3].as_str()),
+        ("EndTransaction", "payers")
+    );
+    assert_eq!(end[4..8], [TOPIC, &sent.send.msg_id, "null", "k-1"]);
+    assert_eq!(end[11..], ["ROLLBACK_MESSAGE", "false"]);
 }
 
 #[tokio::test(start_paused = true)]
