@@ -9,6 +9,8 @@ pub enum Exit {
     Pass,
     /// Something was not put to the test, or a budget ended first.
     Unknown,
+    /// A server said no, or could not be reached.
+    Failed,
     /// An invariant is violated, or a run was not reproducible.
     Violated,
     /// The command line or a scenario is wrong; nothing was run.
@@ -22,7 +24,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Pass => 0,
-            Self::Violated => 1,
+            Self::Failed | Self::Violated => 1,
             Self::Unknown => 2,
             Self::Usage => 254,
             Self::Internal => 255,

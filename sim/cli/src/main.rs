@@ -1,5 +1,6 @@
 //! The command `hotfire`: arguments only; what they ask for is done in the modules.
 
+mod admin;
 mod exit;
 mod explain;
 mod explore;
@@ -54,6 +55,8 @@ enum Command {
         /// What to explain.
         id: String,
     },
+    /// Administer name servers and brokers, with the commands and options of mqadmin.
+    Admin(admin::AdminArgs),
     /// Serve a name server and a broker in one process, on real TCP and real files.
     Serve {
         #[command(flatten)]
@@ -175,6 +178,7 @@ fn act(command: Command) -> Result<Exit, String> {
             };
             print::line(text.trim_end());
         }
+        Command::Admin(args) => return admin::run(args),
         Command::Explain { id } => print::line(explain::explain(&id)?.trim_end()),
         Command::Serve {
             files,

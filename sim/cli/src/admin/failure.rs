@@ -1,0 +1,94 @@
+//! Why a command failed, and what to do about it.
+
+use hotfire_client::{ClientError, SendError};
+use hotfire_protocol::ResponseCode;
+use hotfire_remoting::RpcError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// A server could not be reached, or said no.
+    Server(ClientError),
+    /// What was asked for is not there.
+    Missing(String),
+    /// An argument makes no sense.
+    Usage(String),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Invalid(what) => Self::Usage(what),
+            error => Self::Server(error),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        error.source.into()
+    }
+}
+
+impl Failure {
+    /// What went wrong, and what may help.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Missing(what) | Self::Usage(what) => what.clone(),
+            Self::Server(error) => match hint(error) {
+                Some(hint) => format!("{error}\n{hint}"),
+                None => error.to_string(),
+            },
+        }
+    }
+}
+
+fn hint(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Rpc(RpcError::Connect { .. }) => Some(
+            "Is a server running there? `-n HOST:PORT` or NAMESRV_ADDR names another name server.",
+        ),
+        ClientError::Rpc(RpcError::Timeout { .. }) => Some(
+            "The server did not answer in time. One that wants encryption waits for it: try `--tls`.",
+        ),
+        ClientError::NoRoute { .. } => Some("`topicList` shows the topics there are."),
+        ClientError::NoBroker(_) => Some("`clusterList` shows the brokers there are."),
+        ClientError::Response { code, remark, .. } => of_code(*code, remark),
+        _ => None,
+    }
+}
+
+fn of_code(code: ResponseCode, remark: &str) -> Option<&'static str> {
+    Some(match code {
+        ResponseCode::TOPIC_NOT_EXIST => "`topicList` shows the topics there are.",
+        ResponseCode::CONSUMER_NOT_ONLINE => "No member of the group is connected.",
+        ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST => "`consumerProgress` shows the groups.",
+        ResponseCode::REQUEST_CODE_NOT_SUPPORTED => "The server is too old for this command.",
+        ResponseCode::NO_PERMISSION => {
+            "If the server checks access, `--access-key` and `--secret-key` say who you are."
+        }
+        _ if remark.contains("Acl") || remark.contains("accessKey") => {
+            "The server checks access: `--access-key` and `--secret-key` say who you are."
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_server_code_and_what_to_do() {
+        let failure = Failure::from(ClientError::Response {
+            addr: "10.0.0.1:10911".to_owned(),
+            code: ResponseCode::TOPIC_NOT_EXIST,
+            remark: "topic[t] not exist".to_owned(),
+        });
+        assert_eq!(
+            failure.text(),
+            "10.0.0.1:10911 answered TOPIC_NOT_EXIST(17): topic[t] not exist\n\
+             `topicList` shows the topics there are."
+        );
+    }
+}

@@ -1,0 +1,466 @@
+//! Commands about consumer and producer groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use hotfire_client::{Admin, ClientError};
+use hotfire_protocol::body::{
+    ConsumeStats, ConsumerConnection, ConsumerRunningInfo, SubscriptionGroupConfig,
+};
+use hotfire_protocol::{MessageQueue, ResponseCode, topic, version};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::report::{Columns, Content, Report, content_of};
+use super::target::{Target, all_masters, masters_of_group, masters_of_topic};
+use super::topic::time;
+
+/// `updateSubGroup`
+#[derive(Debug, Args)]
+pub struct UpdateSubGroup {
+    #[command(flatten)]
+    target: Target,
+    /// The consumer group.
+    #[arg(short = 'g', long = "groupName", value_name = "GROUP")]
+    group: String,
+    /// Whether it may consume.
+    #[arg(short = 's', long = "consumeEnable", value_name = "BOOL")]
+    consume_enable: Option<bool>,
+    /// Whether it may begin at the smallest offset.
+    #[arg(short = 'm', long = "consumeFromMinEnable", value_name = "BOOL")]
+    consume_from_min_enable: Option<bool>,
+    /// Whether its members may broadcast.
+    #[arg(short = 'd', long = "consumeBroadcastEnable", value_name = "BOOL")]
+    consume_broadcast_enable: Option<bool>,
+    /// The number of queues of the retry topic.
+    #[arg(short = 'q', long = "retryQueueNums", value_name = "N")]
+    retry_queue_nums: Option<i32>,
+    /// How often a message is delivered again before it is a dead letter.
+    #[arg(short = 'r', long = "retryMaxTimes", value_name = "N")]
+    retry_max_times: Option<i32>,
+    /// The member of the broker group that it reads from first.
+    #[arg(short = 'i', long = "brokerId", value_name = "ID")]
+    broker_id: Option<i64>,
+    /// The member of the broker group that it reads from when it lags.
+    #[arg(short = 'w', long = "whichBrokerWhenConsumeSlowly", value_name = "ID")]
+    which_broker_when_consume_slowly: Option<i64>,
+    /// Whether its members are told of each other's coming and going.
+    #[arg(short = 'a', long = "notifyConsumerIdsChanged", value_name = "BOOL")]
+    notify_consumer_ids_changed: Option<bool>,
+}
+
+impl UpdateSubGroup {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        topic::check_group(&self.group).map_err(|error| Failure::Usage(error.to_string()))?;
+        let default = SubscriptionGroupConfig::default();
+        let config = SubscriptionGroupConfig {
+            broker_id: self.broker_id.unwrap_or(default.broker_id),
+            consume_broadcast_enable: self.consume_broadcast_enable.unwrap_or(true),
+            consume_enable: self.consume_enable.unwrap_or(true),
+            consume_from_min_enable: self.consume_from_min_enable.unwrap_or(true),
+            group_name: self.group,
+            notify_consumer_ids_changed_enable: self.notify_consumer_ids_changed.unwrap_or(true),
+            retry_max_times: self.retry_max_times.unwrap_or(default.retry_max_times),
+            retry_queue_nums: self.retry_queue_nums.unwrap_or(default.retry_queue_nums),
+            which_broker_when_consume_slowly: self
+                .which_broker_when_consume_slowly
+                .unwrap_or(default.which_broker_when_consume_slowly),
+        };
+        let addrs = self.target.addrs(admin).await?;
+        for addr in &addrs {
+            admin.update_group(addr, &config).await?;
+        }
+        let (group, addrs) = (config.group_name, addrs.join(", "));
+        Ok(Report::done(format!("group {group} is up to date on {addrs}")))
+    }
+}
+
+/// `deleteSubGroup`
+#[derive(Debug, Args)]
+pub struct DeleteSubGroup {
+    #[command(flatten)]
+    target: Target,
+    /// The consumer group.
+    #[arg(short = 'g', long = "groupName", value_name = "GROUP")]
+    group: String,
+    /// Whether its offsets go too.
+    #[arg(short = 'r', long = "removeOffset", value_name = "BOOL")]
+    remove_offset: Option<bool>,
+}
+
+impl DeleteSubGroup {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let group = &self.group;
+        let addrs = self.target.addrs(admin).await?;
+        for addr in &addrs {
+            let remove_offset = self.remove_offset.unwrap_or(false);
+            admin.delete_group(addr, group, remove_offset).await?;
+            // As mqadmin does: nothing will be read from them any more.
+            for topic in [topic::retry_topic(group), topic::dlq_topic(group)] {
+                admin.delete_topic_in_broker(addr, &topic).await?;
+            }
+        }
+        for topic in [topic::retry_topic(group), topic::dlq_topic(group)] {
+            admin.delete_topic_in_namesrv(&topic).await?;
+        }
+        let addrs = addrs.join(", ");
+        Ok(Report::done(format!("group {group} is deleted from {addrs}")))
+    }
+}
+
+/// `consumerProgress`
+#[derive(Debug, Args)]
+pub struct ConsumerProgress {
+    /// The consumer group; without it all groups are listed.
+    #[arg(short = 'g', long = "groupName", value_name = "GROUP")]
+    group: Option<String>,
+    /// Only this topic.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC", requires = "group")]
+    topic: Option<String>,
+    /// Show which member consumes which queue; it is asked.
+    #[arg(short = 's', long = "showClientIP", requires = "group")]
+    show_client_ip: bool,
+}
+
+const QUEUES: Columns = &[
+    ("Topic", "topic"),
+    ("Broker Name", "brokerName"),
+    ("QID", "queueId"),
+    ("Broker Offset", "brokerOffset"),
+    ("Consumer Offset", "consumerOffset"),
+    ("Client IP", "clientIp"),
+    ("Diff", "diff"),
+    ("LastTime", "lastTime"),
+];
+const GROUPS: Columns = &[
+    ("Group", "group"),
+    ("Count", "count"),
+    ("Version", "version"),
+    ("Type", "type"),
+    ("Model", "model"),
+    ("TPS", "tps"),
+    ("Diff Total", "diffTotal"),
+];
+
+/// How far a group is on all brokers that know it.
+pub async fn progress_of(
+    admin: &Admin,
+    group: &str,
+    topic: Option<&str>,
+) -> Result<ConsumeStats, Failure> {
+    let mut sum = ConsumeStats::default();
+    for addr in masters_of_group(admin, group).await?.into_values() {
+        let stats = admin.consume_stats(&addr, group, topic).await?;
+        sum.consume_tps += stats.consume_tps;
+        sum.offset_table.extend(stats.offset_table);
+    }
+    Ok(sum)
+}
+
+fn diff_total(stats: &ConsumeStats) -> i64 {
+    let queues = stats.offset_table.values();
+    queues
+        .map(|queue| queue.broker_offset - queue.consumer_offset)
+        .sum()
+}
+
+/// The members of a group as the first broker that has any tells; `None` without members.
+pub async fn members_of(
+    admin: &Admin,
+    group: &str,
+) -> Result<Option<(String, ConsumerConnection)>, Failure> {
+    for addr in masters_of_group(admin, group).await?.into_values() {
+        match admin.consumer_connections(&addr, group).await {
+            Ok(found) => return Ok(Some((addr, found))),
+            Err(error) if error.code() == Some(ResponseCode::CONSUMER_NOT_ONLINE) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+impl ConsumerProgress {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        match &self.group {
+            Some(group) => {
+                let mut clients = BTreeMap::new();
+                if self.show_client_ip {
+                    clients = queues_of_members(admin, group).await?;
+                }
+                let stats = progress_of(admin, group, self.topic.as_deref()).await?;
+                if stats.offset_table.is_empty() {
+                    return Err(Failure::Missing(format!(
+                        "group {group} has no offsets: it has never consumed"
+                    )));
+                }
+                Ok(queues(&stats, &clients))
+            }
+            None => groups(admin).await,
+        }
+    }
+}
+
+fn queues(stats: &ConsumeStats, clients: &BTreeMap<MessageQueue, String>) -> Report {
+    let row = |(queue, offsets): (&MessageQueue, &hotfire_protocol::body::OffsetWrapper)| {
+        vec![
+            json!(queue.topic),
+            json!(queue.broker_name),
+            json!(queue.queue_id),
+            json!(offsets.broker_offset),
+            json!(offsets.consumer_offset),
+            json!(clients.get(queue)),
+            json!(offsets.broker_offset - offsets.consumer_offset),
+            time(offsets.last_timestamp),
+        ]
+    };
+    let rows = stats.offset_table.iter().map(row).collect();
+    let total = content_of([
+        ("consumeTps", json!(stats.consume_tps)),
+        ("diffTotal", json!(diff_total(stats))),
+    ]);
+    Report::default()
+        .with("queues", Content::Rows(QUEUES, rows))
+        .with("total", total)
+}
+
+async fn queues_of_members(
+    admin: &Admin,
+    group: &str,
+) -> Result<BTreeMap<MessageQueue, String>, Failure> {
+    let mut clients = BTreeMap::new();
+    if let Some((addr, members)) = members_of(admin, group).await? {
+        for member in members.connection_set {
+            let (id, ip) = (&member.client_id, &member.client_addr);
+            let info = admin.consumer_running_info(&addr, group, id, false).await?;
+            clients.extend(info.mq_table.into_keys().map(|queue| (queue, ip.clone())));
+        }
+    }
+    Ok(clients)
+}
+
+/// All groups that any broker has, but for the system's own that nobody uses.
+async fn groups(admin: &Admin) -> Result<Report, Failure> {
+    let mut names = BTreeSet::new();
+    for addr in all_masters(admin).await?.values() {
+        names.extend(admin.all_groups(addr).await?.subscription_group_table.into_keys());
+    }
+    let mut rows = Vec::new();
+    for group in names {
+        let stats = progress_of(admin, &group, None).await?;
+        let members = members_of(admin, &group).await?;
+        if members.is_none() && stats.offset_table.is_empty() {
+            continue;
+        }
+        let members = members.map(|(_, members)| members);
+        let first = members.as_ref().and_then(|members| members.connection_set.first());
+        rows.push(vec![
+            json!(group),
+            json!(members.as_ref().map_or(0, |members| members.connection_set.len())),
+            json!(first.map(|member| version::name(member.version))),
+            json!(members.as_ref().map(|members| members.consume_type.name())),
+            json!(members.as_ref().map(|members| members.message_model.name())),
+            json!(stats.consume_tps),
+            json!(diff_total(&stats)),
+        ]);
+    }
+    Ok(Report::rows(GROUPS, rows))
+}
+
+/// A consumer group.
+#[derive(Debug, Args)]
+pub struct Group {
+    /// The consumer group.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP")]
+    group: String,
+    /// The address of a broker to ask.
+    #[arg(short = 'b', long = "brokerAddr", value_name = "HOST:PORT")]
+    broker_addr: Option<String>,
+}
+
+fn offline(group: &str) -> Failure {
+    Failure::Missing(format!("no member of group {group} is connected"))
+}
+
+fn connections(connections: &[hotfire_protocol::body::Connection]) -> Content {
+    let columns: Columns = &[
+        ("ClientId", "clientId"),
+        ("ClientAddr", "clientAddr"),
+        ("Language", "language"),
+        ("Version", "version"),
+    ];
+    let row = |client: &hotfire_protocol::body::Connection| {
+        vec![
+            json!(client.client_id),
+            json!(client.client_addr),
+            json!(client.language),
+            json!(version::name(client.version)),
+        ]
+    };
+    Content::Rows(columns, connections.iter().map(row).collect())
+}
+
+/// `consumerConnection`
+pub async fn consumer_connection(args: Group, admin: &Admin) -> Result<Report, Failure> {
+    let members = match &args.broker_addr {
+        Some(addr) => admin.consumer_connections(addr, &args.group).await?,
+        None => {
+            let found = members_of(admin, &args.group).await?;
+            found.ok_or_else(|| offline(&args.group))?.1
+        }
+    };
+    let subscriptions = members.subscription_table.values().map(|subscription| {
+        let kind = subscription.expression_type.as_deref().unwrap_or("TAG");
+        vec![json!(subscription.topic), json!(kind), json!(subscription.sub_string)]
+    });
+    let columns: Columns = &[
+        ("Topic", "topic"),
+        ("Type", "expressionType"),
+        ("SubExpression", "subExpression"),
+    ];
+    let group = content_of([
+        ("consumeType", json!(members.consume_type.name())),
+        ("messageModel", json!(members.message_model.name())),
+        ("consumeFromWhere", json!(members.consume_from_where.name())),
+    ]);
+    Ok(Report::default()
+        .with("connections", connections(&members.connection_set))
+        .with("subscriptions", Content::Rows(columns, subscriptions.collect()))
+        .with("group", group))
+}
+
+/// `producerConnection`
+#[derive(Debug, Args)]
+pub struct ProducerConnection {
+    /// The producer group.
+    #[arg(short = 'g', long = "producerGroup", value_name = "GROUP")]
+    group: String,
+    /// A topic that it sends to.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    topic: String,
+}
+
+impl ProducerConnection {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let mut refused: Option<ClientError> = None;
+        for addr in masters_of_topic(admin, &self.topic).await?.into_values() {
+            match admin.producer_connections(&addr, &self.group).await {
+                Ok(found) => {
+                    let found = connections(&found.connection_set);
+                    return Ok(Report::default().with("connections", found));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.map_or_else(|| offline(&self.group), Failure::from))
+    }
+}
+
+/// `consumerStatus`
+#[derive(Debug, Args)]
+pub struct ConsumerStatus {
+    /// The consumer group.
+    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP")]
+    group: String,
+    /// Only this member, and its settings too.
+    #[arg(short = 'i', long = "clientId", value_name = "ID")]
+    client_id: Option<String>,
+    /// The stacks of its threads too, if it has any to show.
+    #[arg(short = 's', long = "jstack", requires = "client_id")]
+    jstack: bool,
+}
+
+const STATUS_QUEUES: Columns = &[
+    ("ClientId", "clientId"),
+    ("Topic", "topic"),
+    ("Broker Name", "brokerName"),
+    ("QID", "queueId"),
+    ("Commit Offset", "commitOffset"),
+    ("Cached", "cachedMsgCount"),
+    ("Locked", "locked"),
+    ("Dropped", "droped"),
+    ("Last Pull", "lastPull"),
+    ("Last Consume", "lastConsume"),
+];
+const STATUS_TOPICS: Columns = &[
+    ("ClientId", "clientId"),
+    ("Topic", "topic"),
+    ("Pull RT(ms)", "pullRt"),
+    ("Pull TPS", "pullTps"),
+    ("Consume RT(ms)", "consumeRt"),
+    ("OK TPS", "consumeOkTps"),
+    ("Failed TPS", "consumeFailedTps"),
+    ("Failed Msgs", "consumeFailedMsgs"),
+];
+
+impl ConsumerStatus {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let group = &self.group;
+        let found = members_of(admin, group).await?;
+        let (addr, members) = found.ok_or_else(|| offline(group))?;
+        let (mut queues, mut topics) = (Vec::new(), Vec::new());
+        let mut details = None;
+        for member in &members.connection_set {
+            let id = &member.client_id;
+            if self.client_id.as_ref().is_some_and(|only| only != id) {
+                continue;
+            }
+            let info = admin
+                .consumer_running_info(&addr, group, id, self.jstack)
+                .await?;
+            queues.extend(queues_of(id, &info));
+            topics.extend(topics_of(id, &info));
+            details = Some(info);
+        }
+        let Some(details) = details else {
+            let id = self.client_id.unwrap_or_default();
+            return Err(Failure::Missing(format!("{id} is no member of group {group}")));
+        };
+        let mut report = Report::default()
+            .with("members", connections(&members.connection_set))
+            .with("queues", Content::Rows(STATUS_QUEUES, queues))
+            .with("topics", Content::Rows(STATUS_TOPICS, topics));
+        if self.client_id.is_some() {
+            let settings = details.properties.into_iter();
+            let settings = settings.map(|(name, value)| (name, json!(value)));
+            report = report.with("properties", content_of(settings));
+            if let Some(jstack) = details.jstack {
+                report = report.with("jstack", Content::Done(jstack));
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn queues_of(client_id: &str, info: &ConsumerRunningInfo) -> Vec<Vec<Value>> {
+    let row = |(queue, state): (&MessageQueue, &hotfire_protocol::body::ProcessQueueInfo)| {
+        vec![
+            json!(client_id),
+            json!(queue.topic),
+            json!(queue.broker_name),
+            json!(queue.queue_id),
+            json!(state.commit_offset),
+            json!(state.cached_msg_count + state.transaction_msg_count),
+            json!(state.locked),
+            json!(state.droped),
+            time(state.last_pull_timestamp),
+            time(state.last_consume_timestamp),
+        ]
+    };
+    info.mq_table.iter().map(row).collect()
+}
+
+fn topics_of(client_id: &str, info: &ConsumerRunningInfo) -> Vec<Vec<Value>> {
+    let row = |(topic, status): (&String, &hotfire_protocol::body::ConsumeStatus)| {
+        vec![
+            json!(client_id),
+            json!(topic),
+            json!(status.pull_rt),
+            json!(status.pull_tps),
+            json!(status.consume_rt),
+            json!(status.consume_ok_tps),
+            json!(status.consume_failed_tps),
+            json!(status.consume_failed_msgs),
+        ]
+    };
+    info.status_table.iter().map(row).collect()
+}

@@ -1,0 +1,346 @@
+//! Commands about topics.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use hotfire_client::{Admin, ClientError, TopicListKind};
+use hotfire_protocol::body::{BrokerStatsData, TopicConfig};
+use hotfire_protocol::{ResponseCode, date, topic};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::report::Report;
+use super::target::{Target, masters_of_topic};
+
+/// `topicList`
+#[derive(Debug, Args)]
+pub struct TopicList {
+    /// Show the cluster and the consumer groups of each topic.
+    #[arg(short = 'c', long = "clusterModel")]
+    cluster_model: bool,
+}
+
+impl TopicList {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let mut topics = admin.topic_list(TopicListKind::All).await?.topic_list;
+        topics.sort();
+        if !self.cluster_model {
+            let rows = topics.into_iter().map(|topic| vec![json!(topic)]);
+            return Ok(Report::rows(&[("Topic", "topic")], rows.collect()));
+        }
+        let mut rows = Vec::new();
+        for topic in topics {
+            if topic.starts_with(topic::RETRY_PREFIX) || topic.starts_with(topic::DLQ_PREFIX) {
+                continue;
+            }
+            let route = admin.topic_route(&topic).await?;
+            for broker in &route.broker_datas {
+                let mut groups = Vec::new();
+                if let Some(addr) = broker.broker_addrs.get(&0) {
+                    groups = admin.groups_of_topic(addr, &topic).await?.group_list;
+                    groups.sort();
+                }
+                rows.push(vec![json!(broker.cluster), json!(topic), json!(groups)]);
+            }
+        }
+        let columns = &[
+            ("Cluster Name", "clusterName"),
+            ("Topic", "topic"),
+            ("Consumer Group", "consumerGroups"),
+        ];
+        Ok(Report::rows(columns, rows))
+    }
+}
+
+/// A topic.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The topic.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    topic: String,
+}
+
+/// `topicRoute`
+pub async fn route(args: Named, admin: &Admin) -> Result<Report, Failure> {
+    let route = admin.topic_route(&args.topic).await?;
+    let mut rows = Vec::new();
+    for queues in &route.queue_datas {
+        let broker = route
+            .broker_datas
+            .iter()
+            .find(|broker| broker.broker_name == queues.broker_name);
+        let addrs: Vec<_> = broker
+            .into_iter()
+            .flat_map(|broker| &broker.broker_addrs)
+            .map(|(id, addr)| format!("{id}={addr}"))
+            .collect();
+        rows.push(vec![
+            json!(broker.map(|broker| &broker.cluster)),
+            json!(queues.broker_name),
+            json!(addrs),
+            json!(queues.read_queue_nums),
+            json!(queues.write_queue_nums),
+            json!(queues.perm),
+        ]);
+    }
+    rows.sort_by_key(|row| row[1].as_str().map(str::to_owned));
+    let columns = &[
+        ("Cluster Name", "clusterName"),
+        ("Broker Name", "brokerName"),
+        ("Addresses", "brokerAddrs"),
+        ("Read Queues", "readQueueNums"),
+        ("Write Queues", "writeQueueNums"),
+        ("Perm", "perm"),
+    ];
+    Ok(Report::rows(columns, rows))
+}
+
+/// `topicClusterList`
+pub async fn clusters(args: Named, admin: &Admin) -> Result<Report, Failure> {
+    let route = admin.topic_route(&args.topic).await?;
+    let mut clusters: Vec<_> = route
+        .broker_datas
+        .into_iter()
+        .map(|broker| broker.cluster)
+        .collect();
+    clusters.sort();
+    clusters.dedup();
+    let rows = clusters.into_iter().map(|cluster| vec![json!(cluster)]);
+    Ok(Report::rows(&[("Cluster Name", "clusterName")], rows.collect()))
+}
+
+/// `topicStatus`
+pub async fn status(args: Named, admin: &Admin) -> Result<Report, Failure> {
+    let mut queues = BTreeMap::new();
+    for addr in masters_of_topic(admin, &args.topic).await?.into_values() {
+        queues.extend(admin.topic_stats(&addr, &args.topic).await?.offset_table);
+    }
+    let row = |(queue, offsets): (hotfire_protocol::MessageQueue, _)| {
+        let hotfire_protocol::body::TopicOffset {
+            last_update_timestamp,
+            max_offset,
+            min_offset,
+        } = offsets;
+        vec![
+            json!(queue.broker_name),
+            json!(queue.queue_id),
+            json!(min_offset),
+            json!(max_offset),
+            time(last_update_timestamp),
+        ]
+    };
+    let columns = &[
+        ("Broker Name", "brokerName"),
+        ("QID", "queueId"),
+        ("Min Offset", "minOffset"),
+        ("Max Offset", "maxOffset"),
+        ("Last Updated", "lastUpdated"),
+    ];
+    Ok(Report::rows(columns, queues.into_iter().map(row).collect()))
+}
+
+/// A time for people and scripts; nothing if there is none.
+pub fn time(ms: i64) -> Value {
+    match ms {
+        ..=0 => Value::Null,
+        ms => json!(date::human(ms)),
+    }
+}
+
+/// `updateTopic`
+#[derive(Debug, Args)]
+pub struct UpdateTopic {
+    #[command(flatten)]
+    target: Target,
+    /// The topic.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    topic: String,
+    /// The number of queues to read from.
+    #[arg(short = 'r', long = "readQueueNums", value_name = "N", default_value_t = 8)]
+    read_queue_nums: i32,
+    /// The number of queues to write to.
+    #[arg(short = 'w', long = "writeQueueNums", value_name = "N", default_value_t = 8)]
+    write_queue_nums: i32,
+    /// The permission: 2 write, 4 read, 6 both.
+    #[arg(short = 'p', long = "perm", value_name = "BITS", default_value_t = 6)]
+    perm: i32,
+    /// Whether the messages of the topic are ordered.
+    #[arg(short = 'o', long = "order", value_name = "BOOL")]
+    order: Option<bool>,
+    /// Whether the topic belongs to a unit.
+    #[arg(short = 'u', long = "unit", value_name = "BOOL")]
+    unit: Option<bool>,
+    /// Whether units subscribe to the topic.
+    #[arg(short = 's', long = "hasUnitSub", value_name = "BOOL")]
+    has_unit_sub: Option<bool>,
+}
+
+impl UpdateTopic {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        topic::check_topic(&self.topic).map_err(|error| Failure::Usage(error.to_string()))?;
+        if !(0..=7).contains(&self.perm) {
+            return Err(Failure::Usage(format!("perm {} is none of 0 to 7", self.perm)));
+        }
+        let unit = i32::from(self.unit.unwrap_or(false));
+        let has_unit_sub = i32::from(self.has_unit_sub.unwrap_or(false));
+        let config = TopicConfig {
+            order: self.order.unwrap_or(false),
+            topic_sys_flag: unit | has_unit_sub << 1,
+            ..TopicConfig::new(
+                self.topic,
+                self.read_queue_nums,
+                self.write_queue_nums,
+                self.perm,
+            )
+        };
+        let addrs = self.target.addrs(admin).await?;
+        for addr in &addrs {
+            admin.update_topic(addr, &config).await?;
+        }
+        let (topic, addrs) = (config.topic_name, addrs.join(", "));
+        Ok(Report::done(format!("topic {topic} is up to date on {addrs}")))
+    }
+}
+
+/// `deleteTopic`
+#[derive(Debug, Args)]
+pub struct DeleteTopic {
+    /// The topic.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    topic: String,
+    /// The cluster to delete it from.
+    #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
+    cluster: String,
+}
+
+impl DeleteTopic {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let masters = super::target::masters_of_cluster(admin, &self.cluster).await?;
+        for addr in masters.values() {
+            admin.delete_topic_in_broker(addr, &self.topic).await?;
+        }
+        admin.delete_topic_in_namesrv(&self.topic).await?;
+        let Self { topic, cluster } = self;
+        Ok(Report::done(format!("topic {topic} is deleted from {cluster}")))
+    }
+}
+
+/// `statsAll`
+#[derive(Debug, Args)]
+pub struct StatsAll {
+    /// Only topics with messages within the last day.
+    #[arg(short = 'a', long = "activeTopic")]
+    active: bool,
+    /// Only this topic.
+    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+impl StatsAll {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let mut topics = match self.topic {
+            Some(topic) => vec![topic],
+            None => admin.topic_list(TopicListKind::All).await?.topic_list,
+        };
+        topics.sort();
+        let mut rows = Vec::new();
+        for topic in topics {
+            if !topic.starts_with(topic::RETRY_PREFIX) && !topic.starts_with(topic::DLQ_PREFIX) {
+                rows.extend(stats_of(admin, &topic).await?);
+            }
+        }
+        if self.active {
+            rows.retain(|row| row[5].as_i64() != Some(0));
+        }
+        let columns = &[
+            ("Topic", "topic"),
+            ("Consumer Group", "consumerGroup"),
+            ("Accumulation", "accumulation"),
+            ("InTPS", "inTps"),
+            ("OutTPS", "outTps"),
+            ("InMsg24Hour", "inMsg24Hour"),
+            ("OutMsg24Hour", "outMsg24Hour"),
+        ];
+        Ok(Report::rows(columns, rows))
+    }
+}
+
+/// The rate of the last minute and the sum of the last day.
+#[derive(Default)]
+struct InOut {
+    tps: f64,
+    day: i64,
+}
+
+impl InOut {
+    async fn add(
+        &mut self,
+        admin: &Admin,
+        addr: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<(), ClientError> {
+        match admin.view_broker_stats(addr, name, key).await {
+            Ok(data) => {
+                self.tps += data.stats_minute.tps;
+                self.day += day_sum(&data);
+                Ok(())
+            }
+            // Nothing was ever counted.
+            Err(error) if error.code() == Some(ResponseCode::SYSTEM_ERROR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The day's figures begin after an hour, the hour's after ten minutes (`StatsAllSubCommand`).
+fn day_sum(data: &BrokerStatsData) -> i64 {
+    let sums = [&data.stats_day, &data.stats_hour, &data.stats_minute];
+    let mut sums = sums.into_iter().map(|item| item.sum);
+    sums.find(|sum| *sum != 0).unwrap_or(0)
+}
+
+async fn stats_of(admin: &Admin, topic: &str) -> Result<Vec<Vec<Value>>, Failure> {
+    let masters = masters_of_topic(admin, topic).await?;
+    let (mut put, mut groups) = (InOut::default(), Vec::new());
+    for addr in masters.values() {
+        put.add(admin, addr, "TOPIC_PUT_NUMS", topic).await?;
+        groups.extend(admin.groups_of_topic(addr, topic).await?.group_list);
+    }
+    groups.sort();
+    groups.dedup();
+    let mut rows = Vec::new();
+    for group in groups {
+        let (mut got, mut behind) = (InOut::default(), 0);
+        for addr in masters.values() {
+            let key = format!("{topic}@{group}");
+            got.add(admin, addr, "GROUP_GET_NUMS", &key).await?;
+            let stats = admin.consume_stats(addr, &group, Some(topic)).await?;
+            let lags = stats.offset_table.values();
+            behind += lags
+                .map(|queue| queue.broker_offset - queue.consumer_offset)
+                .sum::<i64>();
+        }
+        rows.push(vec![
+            json!(topic),
+            json!(group),
+            json!(behind),
+            json!(put.tps),
+            json!(got.tps),
+            json!(put.day),
+            json!(got.day),
+        ]);
+    }
+    if rows.is_empty() {
+        rows.push(vec![
+            json!(topic),
+            Value::Null,
+            json!(0),
+            json!(put.tps),
+            Value::Null,
+            json!(put.day),
+            Value::Null,
+        ]);
+    }
+    Ok(rows)
+}
