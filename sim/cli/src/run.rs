@@ -157,7 +157,7 @@ impl Tally {
             Exit::Pass => self.passed += 1,
             Exit::Violated => self.violated += 1,
             Exit::Unknown => self.unknown += 1,
-            Exit::Usage | Exit::Internal => self.broken += 1,
+            Exit::Failed | Exit::Usage | Exit::Internal => self.broken += 1,
         }
         self.worst = self.worst.max(Some(exit));
     }

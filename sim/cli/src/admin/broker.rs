@@ -49,7 +49,9 @@ impl ClusterList {
             if self.cluster.as_ref().is_some_and(|only| only != cluster) {
                 continue;
             }
-            let groups = names.iter().filter_map(|name| info.broker_addr_table.get(name));
+            let groups = names
+                .iter()
+                .filter_map(|name| info.broker_addr_table.get(name));
             for group in groups {
                 for (id, addr) in &group.broker_addrs {
                     // One that does not answer is listed all the same.
@@ -292,7 +294,10 @@ impl UpdateKv {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
         let Key { namespace, key } = self.key;
         admin.put_kv_config(&namespace, &key, &self.value).await?;
-        Ok(Report::done(format!("{key} is {} in {namespace}", self.value)))
+        Ok(Report::done(format!(
+            "{key} is {} in {namespace}",
+            self.value
+        )))
     }
 }
 

@@ -9,6 +9,8 @@ use hotfire_remoting::RpcError;
 pub enum Failure {
     /// A server could not be reached, or said no.
     Server(ClientError),
+    /// A message could not be sent, or nobody knows whether it was.
+    Send(SendError),
     /// What was asked for is not there.
     Missing(String),
     /// An argument makes no sense.
@@ -26,7 +28,10 @@ impl From<ClientError> for Failure {
 
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
-        error.source.into()
+        match error.source {
+            ClientError::Invalid(what) => Self::Usage(what),
+            _ => Self::Send(error),
+        }
     }
 }
 
@@ -35,11 +40,16 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Self::Missing(what) | Self::Usage(what) => what.clone(),
-            Self::Server(error) => match hint(error) {
-                Some(hint) => format!("{error}\n{hint}"),
-                None => error.to_string(),
-            },
+            Self::Server(error) => with_hint(error.to_string(), error),
+            Self::Send(error) => with_hint(error.to_string(), &error.source),
         }
+    }
+}
+
+fn with_hint(text: String, error: &ClientError) -> String {
+    match hint(error) {
+        Some(hint) => format!("{text}\n{hint}"),
+        None => text,
     }
 }
 

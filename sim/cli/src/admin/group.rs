@@ -71,7 +71,9 @@ impl UpdateSubGroup {
             admin.update_group(addr, &config).await?;
         }
         let (group, addrs) = (config.group_name, addrs.join(", "));
-        Ok(Report::done(format!("group {group} is up to date on {addrs}")))
+        Ok(Report::done(format!(
+            "group {group} is up to date on {addrs}"
+        )))
     }
 }
 
@@ -104,7 +106,9 @@ impl DeleteSubGroup {
             admin.delete_topic_in_namesrv(&topic).await?;
         }
         let addrs = addrs.join(", ");
-        Ok(Report::done(format!("group {group} is deleted from {addrs}")))
+        Ok(Report::done(format!(
+            "group {group} is deleted from {addrs}"
+        )))
     }
 }
 
@@ -242,7 +246,13 @@ async fn queues_of_members(
 async fn groups(admin: &Admin) -> Result<Report, Failure> {
     let mut names = BTreeSet::new();
     for addr in all_masters(admin).await?.values() {
-        names.extend(admin.all_groups(addr).await?.subscription_group_table.into_keys());
+        names.extend(
+            admin
+                .all_groups(addr)
+                .await?
+                .subscription_group_table
+                .into_keys(),
+        );
     }
     let mut rows = Vec::new();
     for group in names {
@@ -252,10 +262,16 @@ async fn groups(admin: &Admin) -> Result<Report, Failure> {
             continue;
         }
         let members = members.map(|(_, members)| members);
-        let first = members.as_ref().and_then(|members| members.connection_set.first());
+        let first = members
+            .as_ref()
+            .and_then(|members| members.connection_set.first());
         rows.push(vec![
             json!(group),
-            json!(members.as_ref().map_or(0, |members| members.connection_set.len())),
+            json!(
+                members
+                    .as_ref()
+                    .map_or(0, |members| members.connection_set.len())
+            ),
             json!(first.map(|member| version::name(member.version))),
             json!(members.as_ref().map(|members| members.consume_type.name())),
             json!(members.as_ref().map(|members| members.message_model.name())),
@@ -310,7 +326,11 @@ pub async fn consumer_connection(args: Group, admin: &Admin) -> Result<Report, F
     };
     let subscriptions = members.subscription_table.values().map(|subscription| {
         let kind = subscription.expression_type.as_deref().unwrap_or("TAG");
-        vec![json!(subscription.topic), json!(kind), json!(subscription.sub_string)]
+        vec![
+            json!(subscription.topic),
+            json!(kind),
+            json!(subscription.sub_string),
+        ]
     });
     let columns: Columns = &[
         ("Topic", "topic"),
@@ -324,7 +344,10 @@ pub async fn consumer_connection(args: Group, admin: &Admin) -> Result<Report, F
     ]);
     Ok(Report::default()
         .with("connections", connections(&members.connection_set))
-        .with("subscriptions", Content::Rows(columns, subscriptions.collect()))
+        .with(
+            "subscriptions",
+            Content::Rows(columns, subscriptions.collect()),
+        )
         .with("group", group))
 }
 
@@ -413,7 +436,9 @@ impl ConsumerStatus {
         }
         let Some(details) = details else {
             let id = self.client_id.unwrap_or_default();
-            return Err(Failure::Missing(format!("{id} is no member of group {group}")));
+            return Err(Failure::Missing(format!(
+                "{id} is no member of group {group}"
+            )));
         };
         let mut report = Report::default()
             .with("members", connections(&members.connection_set))

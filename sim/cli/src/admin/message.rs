@@ -77,7 +77,12 @@ fn row(message: &MessageExt, body: bool) -> Vec<Value> {
 #[derive(Debug, Args)]
 pub struct Consumer {
     /// A consumer group; its member `-d` is made to consume the message now.
-    #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP", requires = "client_id")]
+    #[arg(
+        short = 'g',
+        long = "consumerGroup",
+        value_name = "GROUP",
+        requires = "client_id"
+    )]
     group: Option<String>,
     /// The client id of the member.
     #[arg(short = 'd', long = "clientId", value_name = "ID", requires = "group")]
@@ -143,7 +148,11 @@ pub struct QueryByUniqueKey {
 
 impl QueryByUniqueKey {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
-        let Self { id, topic, consumer } = self;
+        let Self {
+            id,
+            topic,
+            consumer,
+        } = self;
         match admin.query_by_unique_key(&topic, &id).await? {
             Some(message) => consumer.take(admin, &message).await,
             None => Err(Failure::Missing(format!(
@@ -185,15 +194,12 @@ impl QueryByKey {
     }
 }
 
-/// Which messages of a topic to read.
+/// A topic to read, up to a time.
 #[derive(Debug, Args)]
 pub struct Range {
     /// The topic.
     #[arg(short = 't', long = "topic", value_name = "TOPIC")]
     topic: String,
-    /// Begin with what was stored at this time. Default: at the begin of each queue.
-    #[arg(long = "beginTimestamp", value_name = "TIME", value_parser = parse_time)]
-    begin: Option<i64>,
     /// End with what was stored at this time. Default: at the end of each queue as it is now.
     #[arg(short = 'e', long = "endTimestamp", value_name = "TIME", value_parser = parse_time)]
     end: Option<i64>,
@@ -204,11 +210,24 @@ pub struct Range {
 pub struct Print {
     #[command(flatten)]
     range: Range,
+    /// Begin with what was stored at this time. Default: at the begin of each queue.
+    #[arg(short = 'b', long = "beginTimestamp", value_name = "TIME", value_parser = parse_time)]
+    begin: Option<i64>,
     /// Only messages with these tags: TagA || TagB.
-    #[arg(short = 's', long = "subExpression", value_name = "TAGS", default_value = "*")]
+    #[arg(
+        short = 's',
+        long = "subExpression",
+        value_name = "TAGS",
+        default_value = "*"
+    )]
     expression: String,
     /// Whether the bodies are shown.
-    #[arg(short = 'd', long = "printBody", value_name = "BOOL", default_value_t = true)]
+    #[arg(
+        short = 'd',
+        long = "printBody",
+        value_name = "BOOL",
+        default_value_t = true
+    )]
     #[arg(action = clap::ArgAction::Set)]
     body: bool,
 }
@@ -223,9 +242,11 @@ impl Print {
                 group: TOOLS_CONSUMER,
                 expression: &self.expression,
             };
-            let (from, to) = read.bounds(&self.range).await?;
-            read.all(from, to, usize::MAX, |message| rows.push(row(message, self.body)))
-                .await?;
+            let (from, to) = read.bounds(self.begin, self.range.end).await?;
+            read.all(from, to, usize::MAX, |message| {
+                rows.push(row(message, self.body))
+            })
+            .await?;
         }
         Ok(Report::rows(FOUND, rows))
     }
@@ -236,6 +257,9 @@ impl Print {
 pub struct Consume {
     #[command(flatten)]
     range: Range,
+    /// Begin with what was stored at this time. Default: at the begin of each queue.
+    #[arg(short = 's', long = "beginTimestamp", value_name = "TIME", value_parser = parse_time)]
+    begin: Option<i64>,
     /// Only the queues of this broker group.
     #[arg(short = 'b', long = "brokerName", value_name = "NAME")]
     broker: Option<String>,
@@ -243,14 +267,24 @@ pub struct Consume {
     #[arg(short = 'i', long = "queueId", value_name = "QID", requires = "broker")]
     queue_id: Option<i32>,
     /// Begin at this offset.
-    #[arg(short = 'o', long = "offset", value_name = "OFFSET", requires = "queue_id")]
+    #[arg(
+        short = 'o',
+        long = "offset",
+        value_name = "OFFSET",
+        requires = "queue_id"
+    )]
     offset: Option<i64>,
     /// The group to read as; its offsets do not change.
     #[arg(short = 'g', long = "consumerGroup", value_name = "GROUP")]
     #[arg(default_value = TOOLS_CONSUMER)]
     group: String,
     /// At most so many messages.
-    #[arg(short = 'c', long = "MessageNumber", value_name = "N", default_value_t = 128)]
+    #[arg(
+        short = 'c',
+        long = "MessageNumber",
+        value_name = "N",
+        default_value_t = 128
+    )]
     count: usize,
 }
 
@@ -258,7 +292,9 @@ impl Consume {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
         let mut queues = admin.fetch_subscribe_queues(&self.range.topic).await?;
         queues.retain(|queue| {
-            self.broker.as_ref().is_none_or(|broker| *broker == queue.broker_name)
+            self.broker
+                .as_ref()
+                .is_none_or(|broker| *broker == queue.broker_name)
                 && self.queue_id.is_none_or(|id| id == queue.queue_id)
         });
         if queues.is_empty() {
@@ -275,7 +311,7 @@ impl Consume {
                 group: &self.group,
                 expression: "*",
             };
-            let (from, to) = read.bounds(&self.range).await?;
+            let (from, to) = read.bounds(self.begin, self.range.end).await?;
             let from = self.offset.unwrap_or(from);
             let left = self.count - rows.len();
             read.all(from, to, left, |message| rows.push(row(message, true)))
@@ -295,14 +331,18 @@ struct Read<'a> {
 
 impl Read<'_> {
     /// The offsets to read from and to.
-    async fn bounds(&self, range: &Range) -> Result<(i64, i64), Failure> {
-        let from = match range.begin {
+    async fn bounds(&self, begin: Option<i64>, end: Option<i64>) -> Result<(i64, i64), Failure> {
+        let from = match begin {
             Some(begin) => self.admin.search_offset(self.queue, begin).await?,
             None => self.admin.min_offset(self.queue).await?,
         };
-        let to = match range.end {
+        let to = match end {
             // The message at that time is part of it.
-            Some(end) => self.admin.search_offset(self.queue, end.saturating_add(1)).await?,
+            Some(end) => {
+                self.admin
+                    .search_offset(self.queue, end.saturating_add(1))
+                    .await?
+            }
             None => self.admin.max_offset(self.queue).await?,
         };
         Ok((from, to))
@@ -320,7 +360,14 @@ impl Read<'_> {
         while offset < to && left > 0 {
             let pulled = self
                 .admin
-                .pull(self.group, self.queue, self.expression, offset, PULL_MAX, None)
+                .pull(
+                    self.group,
+                    self.queue,
+                    self.expression,
+                    offset,
+                    PULL_MAX,
+                    None,
+                )
                 .await?;
             let wanted = pulled.messages.iter();
             let wanted = wanted.filter(|message| message.queue_offset < to);
@@ -354,7 +401,12 @@ pub struct Send {
     #[arg(short = 'c', long = "tags", value_name = "TAG")]
     tag: Option<String>,
     /// The broker group to send to.
-    #[arg(short = 'b', long = "broker", value_name = "NAME", requires = "queue_id")]
+    #[arg(
+        short = 'b',
+        long = "broker",
+        value_name = "NAME",
+        requires = "queue_id"
+    )]
     broker: Option<String>,
     /// The queue to send to.
     #[arg(short = 'i', long = "qid", value_name = "QID", requires = "broker")]

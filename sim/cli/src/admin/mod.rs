@@ -27,7 +27,12 @@ pub struct AdminArgs {
     #[command(subcommand)]
     command: Command,
     /// Name servers, separated by semicolons.
-    #[arg(short = 'n', long = "namesrvAddr", value_name = "HOST:PORT", global = true)]
+    #[arg(
+        short = 'n',
+        long = "namesrvAddr",
+        value_name = "HOST:PORT",
+        global = true
+    )]
     #[arg(env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
     namesrv_addr: String,
     /// Print JSON.
@@ -135,7 +140,7 @@ pub fn run(args: AdminArgs) -> Result<Exit, String> {
             print::error(&failure.text());
             match failure {
                 Failure::Usage(_) => Exit::Usage,
-                Failure::Server(_) | Failure::Missing(_) => Exit::Failed,
+                _ => Exit::Failed,
             }
         }
     })

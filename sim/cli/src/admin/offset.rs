@@ -8,6 +8,7 @@ use hotfire_protocol::{MessageQueue, ResponseCode, date};
 use serde_json::json;
 
 use super::failure::Failure;
+use super::group::members_of;
 use super::report::{Columns, Report};
 use super::target::masters_of_topic;
 
@@ -47,7 +48,12 @@ pub struct ResetOffsetByTime {
     #[arg(allow_hyphen_values = true)]
     timestamp: i64,
     /// Whether queues may move forward too.
-    #[arg(short = 'f', long = "force", value_name = "BOOL", default_value_t = true)]
+    #[arg(
+        short = 'f',
+        long = "force",
+        value_name = "BOOL",
+        default_value_t = true
+    )]
     #[arg(action = clap::ArgAction::Set)]
     force: bool,
 }
@@ -89,11 +95,16 @@ async fn reset(
     force: bool,
 ) -> Result<Report, Failure> {
     let mut offsets = BTreeMap::new();
+    let online = members_of(admin, group).await?.is_some();
     for (broker, addr) in masters_of_topic(admin, topic).await? {
+        if !online {
+            offsets.extend(reset_offline(admin, group, topic, &broker, time, force).await?);
+            continue;
+        }
         let reset = admin.reset_offset_by_time(&addr, topic, group, time, force);
         match reset.await {
             Ok(body) => offsets.extend(body.offset_table),
-            // Nobody is there to be told: the offsets can be set from here.
+            // They left meanwhile.
             Err(error) if error.code() == Some(ResponseCode::CONSUMER_NOT_ONLINE) => {
                 offsets.extend(reset_offline(admin, group, topic, &broker, time, force).await?);
             }
@@ -101,12 +112,20 @@ async fn reset(
         }
     }
     let row = |(queue, offset): (MessageQueue, i64)| {
-        vec![json!(queue.broker_name), json!(queue.queue_id), json!(offset)]
+        vec![
+            json!(queue.broker_name),
+            json!(queue.queue_id),
+            json!(offset),
+        ]
     };
-    Ok(Report::rows(OFFSETS, offsets.into_iter().map(row).collect()))
+    Ok(Report::rows(
+        OFFSETS,
+        offsets.into_iter().map(row).collect(),
+    ))
 }
 
-/// Sets the offsets of a group without members (`resetOffsetByTimestampOld`).
+/// Sets the offsets of a group without members: nobody is there who would have to be told, and who
+/// would commit others (`resetOffsetByTimestampOld`).
 async fn reset_offline(
     admin: &Admin,
     group: &str,

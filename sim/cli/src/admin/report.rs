@@ -203,6 +203,9 @@ mod tests {
     #[test]
     fn what_was_done_is_said() {
         assert_eq!(Report::done("created").to_text(), "created");
-        assert_eq!(Report::done("created").to_json(), json!({"done": "created"}));
+        assert_eq!(
+            Report::done("created").to_json(),
+            json!({"done": "created"})
+        );
     }
 }

@@ -53,7 +53,9 @@ pub async fn masters_of_cluster(
         )));
     };
     let groups = info.broker_addr_table.into_values();
-    Ok(masters(groups.filter(|group| names.contains(&group.broker_name))))
+    Ok(masters(
+        groups.filter(|group| names.contains(&group.broker_name)),
+    ))
 }
 
 /// The masters of all clusters, by name of their group.

@@ -106,7 +106,10 @@ pub async fn clusters(args: Named, admin: &Admin) -> Result<Report, Failure> {
     clusters.sort();
     clusters.dedup();
     let rows = clusters.into_iter().map(|cluster| vec![json!(cluster)]);
-    Ok(Report::rows(&[("Cluster Name", "clusterName")], rows.collect()))
+    Ok(Report::rows(
+        &[("Cluster Name", "clusterName")],
+        rows.collect(),
+    ))
 }
 
 /// `topicStatus`
@@ -156,10 +159,20 @@ pub struct UpdateTopic {
     #[arg(short = 't', long = "topic", value_name = "TOPIC")]
     topic: String,
     /// The number of queues to read from.
-    #[arg(short = 'r', long = "readQueueNums", value_name = "N", default_value_t = 8)]
+    #[arg(
+        short = 'r',
+        long = "readQueueNums",
+        value_name = "N",
+        default_value_t = 8
+    )]
     read_queue_nums: i32,
     /// The number of queues to write to.
-    #[arg(short = 'w', long = "writeQueueNums", value_name = "N", default_value_t = 8)]
+    #[arg(
+        short = 'w',
+        long = "writeQueueNums",
+        value_name = "N",
+        default_value_t = 8
+    )]
     write_queue_nums: i32,
     /// The permission: 2 write, 4 read, 6 both.
     #[arg(short = 'p', long = "perm", value_name = "BITS", default_value_t = 6)]
@@ -179,7 +192,10 @@ impl UpdateTopic {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
         topic::check_topic(&self.topic).map_err(|error| Failure::Usage(error.to_string()))?;
         if !(0..=7).contains(&self.perm) {
-            return Err(Failure::Usage(format!("perm {} is none of 0 to 7", self.perm)));
+            return Err(Failure::Usage(format!(
+                "perm {} is none of 0 to 7",
+                self.perm
+            )));
         }
         let unit = i32::from(self.unit.unwrap_or(false));
         let has_unit_sub = i32::from(self.has_unit_sub.unwrap_or(false));
@@ -198,7 +214,9 @@ impl UpdateTopic {
             admin.update_topic(addr, &config).await?;
         }
         let (topic, addrs) = (config.topic_name, addrs.join(", "));
-        Ok(Report::done(format!("topic {topic} is up to date on {addrs}")))
+        Ok(Report::done(format!(
+            "topic {topic} is up to date on {addrs}"
+        )))
     }
 }
 
@@ -221,7 +239,9 @@ impl DeleteTopic {
         }
         admin.delete_topic_in_namesrv(&self.topic).await?;
         let Self { topic, cluster } = self;
-        Ok(Report::done(format!("topic {topic} is deleted from {cluster}")))
+        Ok(Report::done(format!(
+            "topic {topic} is deleted from {cluster}"
+        )))
     }
 }
 
