@@ -9,6 +9,7 @@ mod broker;
 mod call;
 mod clients;
 mod group;
+mod looking_back;
 mod message;
 mod namesrv;
 mod offset;
@@ -23,6 +24,7 @@ use hotfire_env::Env;
 
 pub use self::namesrv::TopicListKind;
 pub use self::pull::{PullResult, PullStatus};
+pub use self::looking_back::{OffsetReset, ResetTo};
 use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hotfire_protocol::body::SubscriptionData;
 use hotfire_protocol::header::pull::{PullMessageRequestHeader, sys_flag};
 use hotfire_protocol::{MessageExt, MessageQueue};
 
@@ -39,16 +40,17 @@ pub struct PullResult {
     pub max_offset: i64,
     /// The member of the broker group that the next pull should go to; 0 is the master.
     pub suggested_broker_id: i64,
-    /// The messages, as the broker filtered them: by the hash of the tag.
+    /// The messages.
     pub messages: Vec<MessageExt>,
 }
 
 impl Admin {
-    /// Pulls up to `max` messages from an offset on. If there are none, the broker waits for some
-    /// as long as `wait` says. Nothing is committed.
+    /// Pulls up to `max` messages with one of some tags (`TagA || TagB`), or of all (`*`), from an
+    /// offset on. If there are none, the broker waits for some as long as `wait` says
+    /// (`pullBlockIfNotFound`; 20 s in Apache RocketMQ). Nothing is committed.
     ///
     /// # Errors
-    /// The broker refused or did not answer.
+    /// The expression is malformed, or the broker refused or did not answer.
     pub async fn pull(
         &self,
         group: &str,
@@ -58,6 +60,8 @@ impl Admin {
         max: i32,
         wait: Option<Duration>,
     ) -> Result<PullResult, ClientError> {
+        let subscription = SubscriptionData::parse(&queue.topic, expression, 0)
+            .map_err(|error| ClientError::Invalid(error.to_string()))?;
         let instance = &self.inner.instance;
         let addr = instance.broker_of(queue).await?;
         let wait_millis = wait.map_or(0, |wait| {
@@ -79,6 +83,10 @@ impl Admin {
             broker_name: Some(queue.broker_name.clone()),
         };
         let timeout = wait.map_or(PULL_TIMEOUT, |wait| wait + PULL_GRACE);
-        instance.pull(&addr, &header, timeout).await
+        let mut result = instance.pull(&addr, &header, timeout).await?;
+        // The broker compares hashes; equal hashes are not equal tags.
+        let messages = &mut result.messages;
+        messages.retain(|message| subscription.matches_tag(message.message.tag()));
+        Ok(result)
     }
 }

@@ -40,6 +40,12 @@ impl Callbacks {
         let header = request.header::<ResetOffsetRequestHeader>();
         let body = ResetOffsetBody::from_json(&request.body);
         match (header, body) {
+            (Ok(header), Ok(_)) if header.group != core.config.group => {
+                tracing::info!(
+                    group = header.group,
+                    "offsets of another group are not reset"
+                );
+            }
             (Ok(header), Ok(body)) => {
                 let env = core.env.clone();
                 let reset = core.clone().reset_offsets(header.topic, body.offset_table);
@@ -140,8 +146,11 @@ impl RequestHandler for Callbacks {
 }
 
 impl Core {
-    /// Starts over at other offsets: everything in hand is discarded.
+    /// Starts over at other offsets: everything in hand is discarded. Resets, for instance those
+    /// of several brokers, are done one after the other: at once they would start over more often
+    /// than they should, and the first to end would end the pause of the others.
     async fn reset_offsets(self: Arc<Self>, topic: String, offsets: BTreeMap<MessageQueue, i64>) {
+        let _turn = self.resetting.lock().await;
         tracing::info!(group = self.config.group, topic, "resetting offsets");
         self.set_paused(true);
         let queues = || offsets.iter().filter(|(queue, _)| queue.topic == topic);

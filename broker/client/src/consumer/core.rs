@@ -84,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) retry_topic: String,
     pub(crate) stats: Mutex<ConsumerStats>,
     pub(crate) started: Instant,
+    /// Held while offsets are reset.
+    pub(crate) resetting: tokio::sync::Mutex<()>,
     pub(crate) paused: AtomicBool,
     pub(crate) stopped: AtomicBool,
 }

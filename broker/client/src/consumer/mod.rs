@@ -484,6 +484,7 @@ impl PushConsumerBuilder {
             rebalance: callbacks.rebalance.clone(),
             stats: Mutex::default(),
             started: Instant::now(),
+            resetting: tokio::sync::Mutex::default(),
             paused: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });

@@ -137,6 +137,10 @@ impl LitePullConsumerBuilder {
     /// broadcasting consumer is damaged.
     pub async fn start(self) -> Result<LitePullConsumer, ClientError> {
         check(&self.config)?;
+        if self.client.namespace.is_some() {
+            let reason = "a lite pull consumer cannot live in a namespace";
+            return Err(ClientError::Invalid(reason.to_owned()));
+        }
         let subscriptions = self.subscriptions.clone();
         let core = self.build()?;
         let consumer = LitePullConsumer { core: core.clone() };
