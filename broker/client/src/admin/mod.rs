@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use hotfire_env::Env;
 
+pub use self::looking_back::{OffsetReset, ResetTo};
 pub use self::namesrv::TopicListKind;
 pub use self::pull::{PullResult, PullStatus};
-pub use self::looking_back::{OffsetReset, ResetTo};
 use crate::config::client_setters;
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError};
