@@ -88,6 +88,10 @@ defects! {
     ReviveEarly = "revive-early",
     /// The broker confirms some acknowledgements of popped messages and forgets them. INV-HANDLE.
     ForgetAck = "forget-ack",
+    /// The store leaves some messages out of its index. INV-INDEX.
+    SkipIndex = "skip-index",
+    /// A producer gives messages of the same second the same unique id. INV-IDUNIQ.
+    RepeatIds = "repeat-ids",
     /// The books of an idempotent consumer take a duplicate for a new message. INV-LEDGER.
     BookTwice = "book-twice",
     /// Access control takes any signature of a known account for its own. INV-ACCESS.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::commit_log::{CommitLog, Entry};
 use crate::consume_queue::{ConsumeQueue, Indexed};
 use crate::cq_unit::CqUnit;
+use crate::defects;
 use crate::index::Index;
 use crate::queues::{Queues, is_topic};
 use crate::record_view::RecordView;
@@ -71,6 +72,8 @@ pub(crate) struct Dispatcher<'a> {
     pub delay_levels: &'a [i64],
     /// Recovery: units that are known are written once more.
     pub refresh: bool,
+    /// The planted defect: some messages are left out of the index.
+    pub skips_index: bool,
 }
 
 impl Dispatcher<'_> {
@@ -178,7 +181,8 @@ impl Dispatcher<'_> {
                 });
             }
         }
-        match self.index {
+        let skipped = self.skips_index && defects::is_chosen(record.physical_offset);
+        match self.index.filter(|_| !skipped) {
             Some(index) => index.put(record),
             None => Ok(()),
         }

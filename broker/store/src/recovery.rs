@@ -247,6 +247,7 @@ impl Recovery<'_> {
             index: self.index,
             delay_levels: &self.config.delay_levels,
             refresh: true,
+            skips_index: false,
         };
         let mut found_gap = false;
         dispatcher.run(&mut progress, log.end(), &[], &mut |arrived| {

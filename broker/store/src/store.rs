@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use hotfire_env::{Env, TaskHandle};
+use hotfire_env::{Env, TaskHandle, defect};
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::record;
 use parking_lot::{Mutex, RwLock};
@@ -91,6 +91,7 @@ impl Inner {
                 index: self.index.as_ref(),
                 delay_levels: &self.config.delay_levels,
                 refresh: false,
+                skips_index: defect!(self.env, SkipIndex),
             };
             let collects = listener.is_some();
             dispatcher.run(

@@ -55,7 +55,7 @@ impl Admin {
         to: ResetTo,
         force: bool,
     ) -> Result<OffsetReset, ClientError> {
-        match self.reset_by_brokers(topic, group, to, force).await {
+        match self.reset_members(topic, group, to, force).await {
             Ok(offsets) => Ok(OffsetReset {
                 offsets,
                 online: true,
@@ -113,7 +113,13 @@ impl Admin {
         }
     }
 
-    async fn reset_by_brokers(
+    /// Puts a group at a time, or at the end of a topic, by its members. Apache RocketMQ 4.9 and
+    /// Hotfire tell them, and the members begin anew about ten seconds later.
+    ///
+    /// # Errors
+    /// The group has no members (CONSUMER_NOT_ONLINE) or no offsets, or a broker refused or did not
+    /// answer; other brokers may have reset their part.
+    pub async fn reset_members(
         &self,
         topic: &str,
         group: &str,
@@ -129,6 +135,27 @@ impl Admin {
         Ok(offsets)
     }
 
+    /// The offsets of all queues of a topic at a time, or at its end.
+    ///
+    /// # Errors
+    /// The topic has no route, or a broker refused or did not answer.
+    pub async fn offsets_at(
+        &self,
+        topic: &str,
+        to: ResetTo,
+    ) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
+        let instance = &self.inner.instance;
+        let mut offsets = BTreeMap::new();
+        for queue in instance.fetch_subscribe_queues(topic).await? {
+            let offset = match to {
+                ResetTo::Time(ms) => instance.search_offset(&queue, ms).await?,
+                ResetTo::End => instance.max_offset(&queue).await?,
+            };
+            offsets.insert(queue, offset);
+        }
+        Ok(offsets)
+    }
+
     async fn reset_by_commits(
         &self,
         topic: &str,
@@ -137,21 +164,17 @@ impl Admin {
         force: bool,
     ) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
         let instance = &self.inner.instance;
-        let mut offsets = BTreeMap::new();
-        for queue in instance.fetch_subscribe_queues(topic).await? {
-            let before = match instance.query_offset(group, &queue).await? {
+        let mut offsets = self.offsets_at(topic, to).await?;
+        for (queue, target) in &mut offsets {
+            let before = match instance.query_offset(group, queue).await? {
                 Some(offset) => offset,
-                None => instance.min_offset(&queue).await?,
+                None => instance.min_offset(queue).await?,
             };
-            let target = match to {
-                ResetTo::Time(ms) => instance.search_offset(&queue, ms).await?,
-                ResetTo::End => instance.max_offset(&queue).await?,
-            };
-            let moves = force || target <= before;
-            if moves {
-                instance.update_offset(group, &queue, target).await?;
+            if force || *target <= before {
+                instance.update_offset(group, queue, *target).await?;
+            } else {
+                *target = before;
             }
-            offsets.insert(queue, if moves { target } else { before });
         }
         Ok(offsets)
     }

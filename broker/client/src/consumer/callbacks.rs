@@ -162,6 +162,7 @@ impl Core {
         sleep(RESET_PAUSE).await;
         for (queue, &offset) in queues() {
             if let Some(slot) = self.slot_of(queue) {
+                self.hook.offset_reset(queue, offset);
                 self.offsets.lock().update(queue, offset, false);
                 self.revoke(&slot).await;
             }

@@ -37,6 +37,12 @@ pub trait ConsumerHook: Send + Sync {
         let _ = (queue, from, to);
     }
 
+    /// An administrator's reset takes effect: the queue is put at this offset, given up and, if
+    /// rebalancing gives it back, begun anew there.
+    fn offset_reset(&self, queue: &MessageQueue, offset: i64) {
+        let _ = (queue, offset);
+    }
+
     /// A message that was not consumed has been stored again, to be delivered later or as a dead
     /// letter. A `delay_level` of 0 was left to the broker.
     fn sent_back(&self, queue: &MessageQueue, message: &MessageExt, delay_level: i32) {

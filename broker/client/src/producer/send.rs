@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hotfire_env::defect;
 use hotfire_protocol::header::send::SendMessageResponseHeader;
 use hotfire_protocol::message::compression::CompressionType;
 use hotfire_protocol::message::id::UniqueKeys;
@@ -132,7 +133,14 @@ impl Sender {
 
     /// A unique key for a message.
     pub(crate) fn unique_key(&self) -> String {
-        self.keys.lock().next(self.instance.env.now_ms())
+        let env = &self.instance.env;
+        let mut key = self.keys.lock().next(env.now_ms());
+        if defect!(env, RepeatIds) {
+            // Without the counter, and the time in steps of four seconds.
+            key.truncate(key.len() - 7);
+            key.push_str("0000000");
+        }
+        key
     }
 
     /// Checks, names and encodes a message.

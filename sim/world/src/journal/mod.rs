@@ -19,6 +19,7 @@ pub use hidden::HiddenRecord;
 pub use lag::Lag;
 
 use crate::seams::{self, Trace, TraceKind, Universe};
+use crate::workload::operator::OPERATOR;
 
 /// Everything that is written down in one run.
 pub struct Journal {
@@ -70,7 +71,7 @@ impl Journal {
     /// The node that stands for the operator, who is outside of the world.
     pub fn operator(&self) -> NodeId {
         // A journal is closed only after all names were given.
-        self.with(|recorder| recorder.node("operator"))
+        self.with(|recorder| recorder.node(OPERATOR))
             .unwrap_or(NodeId(u32::MAX))
     }
 

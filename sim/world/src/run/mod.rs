@@ -156,7 +156,7 @@ impl Run<'_> {
             look_at = now + LOOK_EVERY;
             self.tell(stage, Phase::Drain);
             let left = stage.journal.lag(Lag::left).unwrap_or_default();
-            if left > 0 || now < not_before {
+            if left > 0 || now < not_before || stage.is_operator_busy() {
                 self.quiet_since = None;
             } else if now >= *self.quiet_since.get_or_insert(now) + QUIET {
                 return true;

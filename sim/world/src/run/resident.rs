@@ -6,6 +6,7 @@ use hotfire_namesrv::{NameServer, NamesrvConfig};
 use super::stop::Stop;
 use crate::scenario::Listener;
 use crate::workload::consumer::ConsumerNode;
+use crate::workload::operator::OperatorNode;
 use crate::workload::producer::ProducerNode;
 
 /// What runs on a node: it is given a fresh process's seams for each of its lives.
@@ -78,4 +79,13 @@ async fn pop(node: &Arc<ConsumerNode>, env: &Env, stop: &Stop) {
         () = popper.run(env) => stop.asked().await,
     }
     popper.shutdown().await;
+}
+
+impl Resident for OperatorNode {
+    fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.work(&env).await;
+            stop.asked().await;
+        })
+    }
 }

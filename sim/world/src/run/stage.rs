@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hotfire_check::history::{Event, How};
@@ -15,9 +16,11 @@ use crate::scenario::{Node, Role, Scenario};
 use crate::seams::disk::DiskConfig;
 use crate::seams::net::NetworkConfig;
 use crate::seams::{HostId, NodeId, Universe, UniverseConfig};
+use crate::workload::album::Album;
 use crate::workload::behaviour::Temper;
 use crate::workload::consumer::ConsumerNode;
 use crate::workload::ledger::Ledger;
+use crate::workload::operator::{self, OPERATOR, OperatorNode};
 use crate::workload::plan::Plan;
 use crate::workload::producer::ProducerNode;
 
@@ -35,6 +38,8 @@ pub(super) struct Stage {
     scenario: Arc<Scenario>,
     operator: hotfire_check::history::NodeId,
     players: BTreeMap<NodeId, Player>,
+    /// Who looks back, if anybody does.
+    busy: Option<Arc<OperatorNode>>,
 }
 
 /// A node and what runs on it.
@@ -70,6 +75,7 @@ impl Stage {
             journal,
             scenario: scenario.clone(),
             players: BTreeMap::new(),
+            busy: None,
         };
         stage.cast(&places, &SeededEntropy::new(seed), load);
         stage
@@ -89,11 +95,25 @@ impl Stage {
         let namesrv: Vec<String> = name_servers
             .map(|(_, place)| format!("{}:{NAMESRV_PORT}", self.universe.ip(*place)))
             .collect();
+        let album = operator::needs_album(&scenario).then(Arc::<Album>::default);
         let mut ledgers: BTreeMap<&str, Arc<Ledger>> = BTreeMap::new();
         for (node, place) in places {
             let broker = (node.role == Role::Broker).then_some(node.name.as_str());
             let pen = Pen::new(&self.journal, &self.universe, *place, broker);
             let resident: Arc<dyn Resident> = match node.role {
+                _ if node.name == OPERATOR => {
+                    let operator = Arc::new(OperatorNode {
+                    operations: scenario.actions.clone(),
+                    load_begins: load.0,
+                    album: album.clone().unwrap_or_default(),
+                    entropy: seed.stream("operator"),
+                    namesrv: namesrv.clone(),
+                    pen: pen.clone(),
+                        is_done: AtomicBool::new(false),
+                    });
+                    self.busy = Some(operator.clone());
+                    operator
+                }
                 Role::NameServer => Arc::new(NameServerNode),
                 Role::Broker => {
                     let (name, pen) = (&node.name, pen.clone());
@@ -113,6 +133,7 @@ impl Stage {
                         load,
                         namesrv: namesrv.clone(),
                         pen: pen.clone(),
+                        album: album.clone(),
                     })
                 }
                 Role::Consumer => {
@@ -215,6 +236,12 @@ impl Stage {
         }
     }
 
+    /// Whether the operator has something left to do.
+    pub fn is_operator_busy(&self) -> bool {
+        let busy = |operator: &Arc<OperatorNode>| !operator.is_done.load(Ordering::Relaxed);
+        self.busy.as_ref().is_some_and(busy)
+    }
+
     /// Writes an event of the operator, who stands outside of the world.
     pub fn note(&self, make: impl FnOnce(&mut hotfire_check::Recorder) -> Event) {
         self.journal.write(self.universe.now(), self.operator, make);
@@ -241,6 +268,19 @@ fn place(universe: &Universe, scenario: &Scenario) -> Vec<(Node, NodeId)> {
             ..DiskConfig::default()
         };
         let place = universe.add_node(&node.name, host, disk);
+        places.push((node, place));
+    }
+    if let Some(host) = shared
+        .get(&Role::Producer)
+        .filter(|_| !scenario.actions.is_empty())
+    {
+        let place = universe.add_node(OPERATOR, *host, DiskConfig::default());
+        let node = Node {
+            name: OPERATOR.to_owned(),
+            role: Role::Producer,
+            group: String::new(),
+            index: 0,
+        };
         places.push((node, place));
     }
     places

@@ -26,7 +26,7 @@ pub(super) fn faults(file: &Sheet<'_>, names: &Names, run: &Run) -> Vec<Fault> {
     };
     let mut faults = Vec::new();
     let mut outages = Vec::new();
-    for (table, span) in entries(file, item) {
+    for (table, span) in entries(file, &top::FAULTS, item) {
         let sheet = Sheet::open(file.problems, table, span, &keys::faults::SECTION);
         let reader = Reader { names, run, sheet };
         faults.extend(reader.fault(&mut outages));
@@ -35,9 +35,10 @@ pub(super) fn faults(file: &Sheet<'_>, names: &Names, run: &Run) -> Vec<Fault> {
     faults
 }
 
-type Entry<'a> = (&'a dyn TableLike, std::ops::Range<usize>);
+pub(super) type Entry<'a> = (&'a dyn TableLike, std::ops::Range<usize>);
 
-fn entries<'a>(file: &Sheet<'a>, item: &'a Item) -> Vec<Entry<'a>> {
+/// The tables of an array of tables.
+pub(super) fn entries<'a>(file: &Sheet<'a>, key: &Key, item: &'a Item) -> Vec<Entry<'a>> {
     match item {
         Item::ArrayOfTables(tables) => tables
             .iter()
@@ -51,10 +52,11 @@ fn entries<'a>(file: &Sheet<'a>, item: &'a Item) -> Vec<Entry<'a>> {
             })
             .collect(),
         _ => {
-            let span = file.key_span(top::FAULTS.name).unwrap_or_default();
-            let help = "write every fault as [[faults]] with its keys below".to_owned();
-            file.problems
-                .add(span, "`faults` must be an array of tables", Some(help));
+            let name = key.name;
+            let span = file.key_span(name).unwrap_or_default();
+            let help = format!("write every entry as [[{name}]] with its keys below");
+            let message = format!("`{name}` must be an array of tables");
+            file.problems.add(span, message, Some(help));
             Vec::new()
         }
     }

@@ -337,7 +337,7 @@ fn declare(names: &mut Names, sheet: &Sheet<'_>, name: &str, role: Role, nodes: 
     }
 }
 
-fn check_topic(
+pub(super) fn check_topic(
     sheet: &Sheet<'_>,
     topic: &At<String>,
     topics: &IndexMap<String, Topic>,

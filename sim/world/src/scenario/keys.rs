@@ -128,6 +128,8 @@ sections! {
         CONSUMERS "consumers": Special("a table of tables"), Optional;
         /// What goes wrong; see [[faults]].
         FAULTS "faults": Special("an array of tables"), Optional;
+        /// What an operator does; see [[actions]].
+        ACTIONS "actions": Special("an array of tables"), Optional;
         /// What the verdict depends on; see [expect].
         EXPECT "expect": Special("a table"), Optional;
     }
@@ -524,6 +526,38 @@ sections! {
         ADDS "adds": SOME_DURATION, Required;
         /// For how long.
         LASTS "lasts": SOME_DURATION, Required;
+    }
+
+    /// Something that an operator does at a set time: at, and exactly one of the other keys.
+    actions "[[actions]]" {
+        /// When, from the start of the load phase.
+        AT "at": DURATION, Required;
+        /// A group is put at another time or offset.
+        RESET "reset": Special("a table"), Optional;
+        /// Messages are looked up by key, unique id and offset id.
+        QUERY "query": Special("a table"), Optional;
+    }
+
+    /// reset: the offsets of a group are set. Members that run set them themselves, about ten seconds
+    /// after they were told; without members they are committed.
+    reset "[[actions]] reset" {
+        /// The consumer group.
+        GROUP "group": Text, Required;
+        /// The topic.
+        TOPIC "topic": Text, Required;
+        /// Where to: a time from the start of the load phase, such as "12s"; begin; end; or a number,
+        /// the offset in every queue.
+        TO "to": Special("a duration, a word or a number"), Required;
+        /// Whether queues are also moved forward. An offset is always set.
+        FORCE "force": Flag, Default("true");
+    }
+
+    /// query: acknowledged messages are looked up. Every message of the scenario has a key then.
+    query "[[actions]] query" {
+        /// The topic.
+        TOPIC "topic": Text, Required;
+        /// How many messages, drawn from all that were acknowledged more than two seconds ago.
+        MESSAGES "messages": Count(1, 10_000), Default("100");
     }
 
     /// What the verdict depends on.

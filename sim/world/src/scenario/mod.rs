@@ -10,6 +10,7 @@
 //! uses.
 
 mod accounts;
+mod actions;
 mod expect;
 pub mod fault;
 mod faults;

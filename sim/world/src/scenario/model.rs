@@ -35,6 +35,8 @@ pub struct Scenario {
     pub consumers: IndexMap<String, Consumers>,
     /// What goes wrong, by time.
     pub faults: Vec<Fault>,
+    /// What an operator does, by time.
+    pub actions: Vec<Operation>,
     /// Planted defects that are switched on.
     pub defects: Vec<Defect>,
     /// What the verdict depends on.
@@ -283,6 +285,51 @@ pub struct Behaviour {
     pub fail_first: u32,
     /// The share of messages that fail at every delivery, 0 to 1.
     pub poison: f64,
+}
+
+/// Something that an operator does at a set time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// When, from the start of the load phase.
+    pub at: Duration,
+    /// What.
+    pub kind: OperationKind,
+}
+
+/// What an operator does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Puts a group elsewhere in a topic (`mqadmin resetOffsetByTime`).
+    Reset {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// Where to.
+        to: ResetPoint,
+        /// Whether queues also move forward.
+        force: bool,
+    },
+    /// Looks acknowledged messages up, each by its key, its unique id and its offset id.
+    Query {
+        /// The topic.
+        topic: String,
+        /// How many, drawn from those acknowledged more than some seconds ago.
+        messages: u64,
+    },
+}
+
+/// Where a group is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetPoint {
+    /// At the messages stored this long after the start of the load phase.
+    Time(Duration),
+    /// At the oldest messages.
+    Begin,
+    /// Behind the newest messages.
+    End,
+    /// At this offset of every queue.
+    Offset(i64),
 }
 
 /// What the verdict depends on.

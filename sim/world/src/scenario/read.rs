@@ -10,7 +10,7 @@ use super::problem::{Problem, Problems, suggest};
 use super::sheet::Sheet;
 use super::units::{DURATIONS, micros, show};
 use super::{Cluster, DiskSpec, Flush, Network, Run, Scenario, Topic};
-use super::{accounts, expect, faults, groups};
+use super::{accounts, actions, expect, faults, groups};
 
 pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, Vec<Problem>> {
     let document = Document::parse(text.to_owned()).map_err(|error| {
@@ -58,6 +58,7 @@ fn whole(path: &str, problems: &Problems, document: &Document<String>) -> Scenar
     let consumers = groups::consumers(&file, &mut names, &topics, &accounts);
     names.declare_roles();
     let faults = faults::faults(&file, &names, &run);
+    let actions = actions::actions(&file, &run, &topics, &consumers);
     Scenario {
         path: path.to_owned(),
         name: short_name(path),
@@ -74,6 +75,7 @@ fn whole(path: &str, problems: &Problems, document: &Document<String>) -> Scenar
         producers,
         consumers,
         faults,
+        actions,
         defects: read_defects(&file),
         expect: expect::expect(&file),
     }

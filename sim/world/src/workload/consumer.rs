@@ -239,7 +239,8 @@ impl Watcher {
     }
 }
 
-fn reference(recorder: &mut hotfire_check::Recorder, queue: &MessageQueue) -> QueueRef {
+/// The queue as the history knows it.
+pub(super) fn reference(recorder: &mut hotfire_check::Recorder, queue: &MessageQueue) -> QueueRef {
     recorder.queue(&queue.topic, &queue.broker_name, queue.queue_id)
 }
 
@@ -309,6 +310,14 @@ impl ConsumerHook for Watcher {
             queue,
             from,
             to,
+        });
+    }
+
+    fn offset_reset(&self, queue: &MessageQueue, offset: i64) {
+        self.write(queue, |group, queue| Event::OffsetReset {
+            group,
+            queue,
+            offset,
         });
     }
 

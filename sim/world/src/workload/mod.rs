@@ -3,14 +3,17 @@
 //! The pure parts: load curves ([`load`]), what messages are made of ([`mix`], [`plan`]) and how
 //! they look ([`body`]), what listeners make of them ([`behaviour`]), and the books that duplicates
 //! cannot harm ([`ledger`]). They draw from the seed and from nothing else. The nodes that send and
-//! listen are real clients ([`producer`], [`consumer`], [`popper`]) that write down what they see.
+//! listen are real clients ([`producer`], [`consumer`], [`popper`]) that write down what they see; so
+//! does the [`operator`], who looks back at what was sent ([`album`]).
 
+pub mod album;
 pub mod behaviour;
 pub mod body;
 pub mod consumer;
 pub mod ledger;
 pub mod load;
 pub mod mix;
+pub mod operator;
 pub mod plan;
 pub mod popper;
 pub mod producer;

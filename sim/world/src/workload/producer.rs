@@ -11,7 +11,9 @@ use hotfire_env::Env;
 use hotfire_protocol::Message;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::album::{self, Album, Sent};
 use super::load::share;
 use super::plan::{Plan, Planned};
 use super::{body, client_config};
@@ -37,6 +39,8 @@ pub struct ProducerNode {
     pub namesrv: Vec<String>,
     /// What the node writes with.
     pub pen: Pen,
+    /// Where acknowledged messages are noted, if an operator looks some of them up.
+    pub album: Option<Arc<Album>>,
 }
 
 /// Messages that are due and wait for their turn. Workers of one lane share it.
@@ -210,10 +214,10 @@ impl Sender {
             };
             let message = self.message(planned);
             if self.node.spec.send == Send::Oneway {
-                return self.oneway(op, self.send_oneway(planned, message).await);
+                return self.oneway(op, planned, self.send_oneway(planned, message).await);
             }
             let result = self.send_once(planned, message).await;
-            self.ended(op, 0, &result);
+            self.ended(op, planned, 0, &result);
             if result.is_ok() || self.lane.closed.load(Ordering::Relaxed) {
                 return;
             }
@@ -262,8 +266,8 @@ impl Sender {
             .map(|planned| self.message(planned))
             .collect();
         let result = self.producer.send_batch(messages).await;
-        for (position, op) in ops.into_iter().enumerate() {
-            self.ended(op, position as i64, &result);
+        for (position, (op, planned)) in ops.into_iter().zip(several).enumerate() {
+            self.ended(op, planned, position, &result);
         }
     }
 
@@ -274,8 +278,12 @@ impl Sender {
         if let Some(tag) = planned.tag.and_then(|tag| spec.tags.get(usize::from(tag))) {
             message = message.with_tag(tag);
         }
-        if let Some((order, _)) = planned.content.order {
-            message = message.with_key(order_key(order));
+        let order = planned.content.order.map(|(order, _)| order_key(order));
+        let own = self.node.album.as_ref();
+        let own = own.map(|_| album::key(planned.content.value));
+        let keys: Vec<String> = order.into_iter().chain(own).collect();
+        if !keys.is_empty() {
+            message = message.with_key(keys.join(" "));
         }
         if spec.delay_level > 0 {
             message = message.with_delay_level(i32::from(spec.delay_level));
@@ -300,14 +308,20 @@ impl Sender {
     }
 
     /// Writes down how a send ended; `position` is that of the message in a batch.
-    fn ended(&self, op: OpId, position: i64, result: &Result<SendResult, SendError>) {
+    fn ended(
+        &self,
+        op: OpId,
+        planned: &Planned,
+        position: usize,
+        result: &Result<SendResult, SendError>,
+    ) {
         self.node.pen.write(|recorder| match result {
             Ok(sent) => {
                 let queue = &sent.queue;
                 Event::SendOk {
                     op,
                     queue: recorder.queue(&queue.topic, &queue.broker_name, queue.queue_id),
-                    offset: sent.queue_offset + position,
+                    offset: sent.queue_offset + position as i64,
                     durable: sent.status == SendStatus::SendOk,
                     attempts: clamp(sent.attempts),
                 }
@@ -330,17 +344,38 @@ impl Sender {
                 }
             }
         });
+        if let Ok(sent) = result {
+            self.named(op, planned, position, sent);
+        }
+    }
+
+    /// Writes down by which ids an acknowledged message is known.
+    fn named(&self, op: OpId, planned: &Planned, position: usize, sent: &SendResult) {
+        // The ids of a batch are lists.
+        let part = |ids: &str| ids.split(',').nth(position).unwrap_or_default().to_owned();
+        let unique_id = part(&sent.msg_id);
+        let id = xxh3_64(unique_id.as_bytes());
+        self.node.pen.write(|_| Event::Named { op, id });
+        if let Some(album) = &self.node.album {
+            album.note(Sent {
+                at: self.node.pen.now(),
+                topic: self.node.spec.topic.clone(),
+                value: planned.content.value,
+                unique_id,
+                offset_id: part(&sent.offset_msg_id),
+            });
+        }
     }
 
     /// A one-way send that went out is of unknown outcome for ever.
-    fn oneway(&self, op: OpId, sent: Result<(), SendError>) {
+    fn oneway(&self, op: OpId, planned: &Planned, sent: Result<(), SendError>) {
         match sent {
             Ok(()) => self.node.pen.write(|recorder| Event::SendUnknown {
                 op,
                 reason: recorder.text("one-way: nobody answers"),
                 attempts: 1,
             }),
-            Err(error) => self.ended(op, 0, &Err(error)),
+            Err(error) => self.ended(op, planned, 0, &Err(error)),
         }
     }
 }
