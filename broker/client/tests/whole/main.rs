@@ -5,7 +5,6 @@
 
 mod batch;
 mod filter;
-mod looking_back;
 mod namespace;
 mod request;
 mod simple;

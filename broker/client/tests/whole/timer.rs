@@ -52,7 +52,10 @@ async fn messages_arrive_when_they_were_asked_for() {
     assert_eq!(order, ["2000", "4321", "7500"]);
     for (body, at) in &consumed {
         let wanted = 10 * SECOND + Duration::from_millis(body.parse().unwrap());
-        assert!(*at >= wanted && *at < wanted + 2 * SECOND, "{body} came at {at:?}");
+        assert!(
+            *at >= wanted && *at < wanted + 2 * SECOND,
+            "{body} came at {at:?}"
+        );
     }
 }
 
@@ -69,11 +72,18 @@ async fn a_message_that_was_called_back_does_not_arrive() {
         sent.push(producer.send(message).await.unwrap());
     }
     let handle = sent[1].recall_handle.clone().unwrap();
-    assert_eq!(producer.recall(TOPIC, &handle).await.unwrap(), sent[1].msg_id);
+    assert_eq!(
+        producer.recall(TOPIC, &handle).await.unwrap(),
+        sent[1].msg_id
+    );
     assert!(producer.recall("payments", &handle).await.is_err());
     assert!(producer.recall(TOPIC, "junk").await.is_err());
     sleep(20 * SECOND).await;
-    let bodies: Vec<_> = consumed.lock().iter().map(|(body, _)| body.clone()).collect();
+    let bodies: Vec<_> = consumed
+        .lock()
+        .iter()
+        .map(|(body, _)| body.clone())
+        .collect();
     assert_eq!(bodies, ["kept"]);
 }
 

@@ -103,12 +103,12 @@ impl Stage {
             let resident: Arc<dyn Resident> = match node.role {
                 _ if node.name == OPERATOR => {
                     let operator = Arc::new(OperatorNode {
-                    operations: scenario.actions.clone(),
-                    load_begins: load.0,
-                    album: album.clone().unwrap_or_default(),
-                    entropy: seed.stream("operator"),
-                    namesrv: namesrv.clone(),
-                    pen: pen.clone(),
+                        operations: scenario.actions.clone(),
+                        load_begins: load.0,
+                        album: album.clone().unwrap_or_default(),
+                        entropy: seed.stream("operator"),
+                        namesrv: namesrv.clone(),
+                        pen: pen.clone(),
                         is_done: AtomicBool::new(false),
                     });
                     self.busy = Some(operator.clone());

@@ -1,7 +1,5 @@
 //! What an operator does, and when.
 
-use std::time::Duration;
-
 use indexmap::IndexMap;
 use toml_edit::Value;
 
@@ -129,6 +127,8 @@ fn point(sheet: &Sheet<'_>) -> Option<ResetPoint> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::scenario::Scenario;
 
