@@ -68,6 +68,12 @@ defects! {
     ForgetOffsets = "forget-offsets",
     /// Rebalancing leaves the last queue without an owner. INV-UNSEEN.
     OrphanQueue = "orphan-queue",
+    /// A member of a group takes every queue for its own. INV-ALLOC.
+    TakeEveryQueue = "take-every-queue",
+    /// The broker grants a queue lock that another member holds. INV-EXCL.
+    GrantAnyLock = "grant-any-lock",
+    /// A message that arrives wakes no pull that waits for it. INV-WAKE.
+    WakeNobody = "wake-nobody",
     /// A failed message is sent back with no delay. INV-RETRY.
     RetryAtOnce = "retry-at-once",
     /// A message that exhausted its retries is dropped instead of going to the dead-letter queue. INV-DLQ.

@@ -126,7 +126,7 @@ pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
         .store
         .arrived(now, arrival.store_timestamp);
     let mut hold = broker.hold.lock();
-    if hold.is_empty() {
+    if hold.is_empty() || defect!(broker.env, WakeNobody) {
         return;
     }
     let mut woken = Vec::new();

@@ -33,6 +33,9 @@ impl Instance {
         if defect!(self.env, OrphanQueue) && queues.len() > 1 {
             queues.pop();
         }
+        if defect!(self.env, TakeEveryQueue) {
+            return Ok(queues);
+        }
         Ok(strategy.allocate(&self.client_id, &queues, &clients))
     }
 
