@@ -91,6 +91,15 @@ impl Story {
         self
     }
 
+    /// Several events of a node, at the time of the event after them.
+    pub(crate) fn note_all(&mut self, node: &str, events: &[Event]) -> &mut Self {
+        for &event in events {
+            self.note(node, event);
+            self.now -= 1000;
+        }
+        self
+    }
+
     pub(crate) fn queue(&mut self, name: &str) -> QueueRef {
         let (topic, number) = name.split_once('#').unwrap();
         self.recorder.queue(topic, "b", number.parse().unwrap())

@@ -218,7 +218,13 @@ impl<'a> Builder<'a> {
                 }
                 self.audience(group, record.node);
                 self.facts.trouble.note_change(group, now);
-                self.facts.joined.push((group, record.node, now));
+                let joined = Joined {
+                    group,
+                    node: record.node,
+                    at: now,
+                    record: at,
+                };
+                self.facts.joined.push(joined);
                 return;
             }
             Event::Assigned { group, queue, .. } => {

@@ -128,6 +128,15 @@ pub(crate) struct Correction {
     pub(crate) to: i64,
 }
 
+/// A member that started to consume.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined {
+    pub(crate) group: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) at: SimTime,
+    pub(crate) record: u32,
+}
+
 /// Everything the invariants need.
 pub(crate) struct Facts<'a> {
     pub(crate) history: &'a History,
@@ -152,8 +161,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) features: Features,
     pub(crate) trouble: Trouble,
     pub(crate) corrections: Vec<Correction>,
-    /// Who started to consume as a member of which group, and when; once for each topic.
-    pub(crate) joined: Vec<(GroupId, NodeId, SimTime)>,
+    /// Members that started to consume; once for each topic.
+    pub(crate) joined: Vec<Joined>,
     pub(crate) fates: Vec<Fate>,
     /// When the drain phase began.
     pub(crate) drain: Option<SimTime>,
@@ -376,15 +385,14 @@ impl<'a> Facts<'a> {
 
     /// The members of a group that live at a time.
     pub(crate) fn members(&self, group: GroupId, at: SimTime) -> Vec<NodeId> {
-        let joined = self
-            .joined
-            .iter()
-            .filter(|joined| joined.0 == group && joined.2 <= at);
-        let lives = |(_, node, since): &&(GroupId, NodeId, SimTime)| {
+        let joined = self.joined.iter();
+        let joined = joined.filter(|joined| joined.group == group && joined.at <= at);
+        // A node that is restarted may go down and come back at one time.
+        let lives = |joined: &&Joined| {
             let mut outages = self.trouble.outages.iter();
-            !outages.any(|o| o.node == *node && o.down >= *since && o.down <= at)
+            !outages.any(|o| o.node == joined.node && o.record > joined.record && o.down <= at)
         };
-        let mut members: Vec<NodeId> = joined.filter(lives).map(|(_, node, _)| *node).collect();
+        let mut members: Vec<NodeId> = joined.filter(lives).map(|joined| joined.node).collect();
         members.sort_unstable();
         members.dedup();
         members

@@ -111,8 +111,8 @@ fn queues(
 /// The times in which nothing has happened to a group for long.
 fn quiet(facts: &Facts<'_>, id: GroupId, group: &Group) -> Vec<(SimTime, SimTime)> {
     let mut unrest: Vec<(SimTime, SimTime)> = facts.trouble.disturbances().to_vec();
-    let joined = facts.joined.iter().filter(|joined| joined.0 == id);
-    unrest.extend(joined.map(|joined| (joined.2, joined.2)));
+    let joined = facts.joined.iter().filter(|joined| joined.group == id);
+    unrest.extend(joined.map(|joined| (joined.at, joined.at)));
     let corrected = facts.corrections.iter().filter(|correction| correction.group == id);
     unrest.extend(corrected.map(|correction| (correction.at, correction.at)));
     let lines = facts.offsets.lines.iter().filter(|line| line.group == id);
@@ -208,7 +208,7 @@ impl Case<'_> {
 #[cfg(test)]
 mod tests {
     use crate::contract::{Contract, TopicContract};
-    use crate::history::{FaultKind, How};
+    use crate::history::{Event, FaultKind, How};
     use crate::invariant::InvariantId::Alloc;
     use crate::report::Status;
     use crate::story::Story;
@@ -283,6 +283,14 @@ mod tests {
         let mut s = shared();
         s.at(60.0).down("m2", How::Kill).at(62.0).up("m2").at(70.0).assign("m1", "t#1");
         s.at(300.0).done(true);
+        s.check(Alloc).holds(4);
+    }
+
+    #[test]
+    fn a_member_that_goes_down_and_comes_back_at_one_time_lives() {
+        let mut s = shared();
+        s.at(60.0).note_all("m2", &[Event::NodeDown { how: How::Stop }, Event::NodeUp]);
+        s.subscribe("m2").assign("m2", "t#1").at(300.0).done(true);
         s.check(Alloc).holds(4);
     }
 

@@ -162,4 +162,13 @@ mod tests {
         s.at(1.0).invoke(7, "t").unknown(7);
         s.check(LogDup).status(Status::NotExercised);
     }
+
+    #[test]
+    fn copies_of_a_transactional_message_are_not_its_business() {
+        use crate::history::TransactionState::Commit;
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).send_half(7, 0).local(7, Commit).append(7, "t#0", 0, 0);
+        s.checked(7, 1, Commit).append(7, "t#0", 1, 0);
+        s.check(LogDup).status(Status::NotExercised);
+    }
 }

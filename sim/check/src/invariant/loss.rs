@@ -172,4 +172,19 @@ mod tests {
         s.at(9.0).done(true);
         s.check(Loss).violated(1);
     }
+
+    #[test]
+    fn a_message_that_waits_for_its_time_or_its_transaction_is_stored() {
+        let mut s = Story::new(sync());
+        s.at(1.0).send_half(7, 0).send_timed(8, 500.0, 0);
+        s.check(Loss).holds(2);
+    }
+
+    #[test]
+    fn a_half_message_that_was_safe_must_not_be_lost() {
+        let mut s = Story::new(sync());
+        s.at(1.0).send_half(7, 0).at(20.0).down("b-0", How::PowerLoss);
+        s.at(22.0).up("b-0").recovered(0);
+        s.check(Loss).violated(1);
+    }
 }

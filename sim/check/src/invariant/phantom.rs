@@ -182,4 +182,12 @@ mod tests {
         s.at(1.0).send(7, "t#0", 0);
         s.check(Phantom).status(Status::NotExercised);
     }
+
+    #[test]
+    fn nobody_may_be_handed_what_still_waits() {
+        use crate::story::features::HALF;
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).send_half(7, 0).consume("m1", HALF, 0, 7);
+        s.check(Phantom).violated(1);
+    }
 }

@@ -200,4 +200,24 @@ mod tests {
         s.at(1.0).assign("m1", "t#0").send(7, "t#0", 0).consume("m1", "t#0", 0, 7);
         s.check(SteadyDup).status(Status::NotExercised);
     }
+
+    #[test]
+    fn a_transaction_that_was_committed_twice_explains_two_copies() {
+        use crate::history::TransactionState::Commit;
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).assign("m1", "t#0").at(50.0).send_half(7, 0).local(7, Commit);
+        s.append(7, "t#0", 0, 0).checked(7, 1, Commit).append(7, "t#0", 1, 0);
+        s.consume("m1", "t#0", 0, 7).consume("m1", "t#0", 1, 7);
+        s.check(SteadyDup).holds(1);
+    }
+
+    #[test]
+    fn a_popped_message_that_comes_again_is_not_its_business() {
+        use crate::contract::{Contract, GroupContract};
+        let group = GroupContract { pop: true, ..GroupContract::concurrent("g", &["t"]) };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.at(50.0).send(7, "t#0", 0).pop("m1", "t#0", (0, 7), 60.0).at(61.0);
+        s.pop("m1", "%RETRY%g_t#0", (0, 7), 71.0);
+        s.check(SteadyDup).status(Status::NotExercised);
+    }
 }

@@ -206,7 +206,7 @@ fn evidence(facts: &Facts<'_>, message: u32, audience: u32, done: SimTime) -> Ev
 #[cfg(test)]
 mod tests {
     use crate::contract::{Contract, Flush, GroupContract};
-    use crate::history::{How, Outcome};
+    use crate::history::{How, Outcome, TransactionState};
     use crate::invariant::InvariantId::Unseen;
     use crate::report::Status;
     use crate::story::Story;
@@ -322,5 +322,41 @@ mod tests {
     #[test]
     fn without_an_end_of_the_drain_it_is_open() {
         sent_two().check(Unseen).status(Status::Unknown);
+    }
+
+    #[test]
+    fn what_waits_for_its_transaction_or_its_time_need_not_come() {
+        let mut s = Story::new(Story::contract());
+        s.subscribe("m1").at(1.0).send_half(7, 0);
+        s.local(7, TransactionState::Rollback).half_end(0);
+        s.send_timed(8, 500.0, 0).drain().at(99.0).done(true);
+        s.check(Unseen).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn what_was_committed_or_is_due_must_come() {
+        let mut s = Story::new(Story::contract());
+        s.subscribe("m1").at(1.0).send_half(7, 0).local(7, TransactionState::Commit);
+        s.append(7, "t#0", 0, 0).send_timed(8, 5.0, 0).at(5.5).append(8, "t#0", 1, 0).drain().at(99.0).done(true);
+        s.check(Unseen).violated(2);
+    }
+
+    #[test]
+    fn what_a_filter_must_stop_need_not_come_and_the_rest_must() {
+        let group = GroupContract {
+            filtered: true,
+            judged: true,
+            ..GroupContract::concurrent("g", &["t"])
+        };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.at(1.0).send(7, "t#0", 0).unwanted(7).send(8, "t#0", 1).drain().at(99.0).done(true);
+        s.check(Unseen).violated(1);
+    }
+
+    #[test]
+    fn what_an_administrator_skipped_need_not_come() {
+        let mut s = sent_two();
+        s.reset("t#0", 2).drain().at(99.0).done(true);
+        s.check(Unseen).holds(1);
     }
 }
