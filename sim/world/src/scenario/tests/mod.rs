@@ -1,3 +1,4 @@
+mod accounts;
 mod faults;
 mod load_and_mix;
 mod reading;
