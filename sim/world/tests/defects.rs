@@ -79,6 +79,12 @@ cases! {
         Index, SkipIndex, "look-up";
     a_producer_that_repeats_unique_ids_violates_inv_iduniq:
         IdUniq, RepeatIds, "calm";
+    a_timer_that_delivers_before_the_time_violates_inv_early:
+        Early, TimerEarly, "timers";
+    a_timer_wheel_that_stands_still_violates_inv_late:
+        Late, TimerStalls, "timers";
+    a_timer_that_delivers_twice_violates_inv_once:
+        Once, TimerTwice, "timers";
     books_that_take_a_duplicate_for_a_new_message_violate_inv_ledger:
         Ledger, BookTwice, "lost-responses";
     a_broker_that_trusts_signatures_violates_inv_access:
@@ -93,9 +99,6 @@ const OPEN: &[InvariantId] = &[
     InvariantId::Invis,
     InvariantId::Handle,
     InvariantId::Corr,
-    InvariantId::Early,
-    InvariantId::Late,
-    InvariantId::Once,
     InvariantId::TxAtom,
     InvariantId::TxTerm,
     InvariantId::TxCheck,

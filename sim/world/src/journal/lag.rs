@@ -1,12 +1,15 @@
-use hotfire_check::history::{Event, GroupId, Names, NodeId, QueueRef, Recorder, TopicId, Value};
+use hotfire_check::history::{
+    Event, GroupId, Names, NodeId, OpId, QueueRef, Recorder, SendKind, TopicId, Value,
+};
 use hotfire_protocol::pop::retry_topic;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::hidden::{Hidden, HiddenRecord};
 use crate::scenario::{Listener, Model, Scenario, member_name};
 
-/// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`).
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`), and those for a time
+/// (`TimerMessageStore.TIMER_TOPIC`).
+const WAITING_TOPICS: [&str; 2] = ["SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"];
 
 /// What is left to consume: how far the queues go, how far every group has got, what still waits
 /// for its delay. It looks into the brokers, which the clients cannot, and decides when a run is
@@ -14,15 +17,17 @@ const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 #[derive(Debug)]
 pub struct Lag {
     groups: Vec<Group>,
-    schedule: TopicId,
+    waiting: [TopicId; 2],
     /// The next offset of every queue.
     ends: FxHashMap<QueueRef, (TopicId, i64)>,
     /// Who has got how far: the group, or a member of it if it broadcasts.
     reached: FxHashMap<(Reader, QueueRef), i64>,
-    /// Messages that wait for their delay, and where.
+    /// Messages that wait for their delay or their time, and where.
     delayed: FxHashMap<Delayed, Vec<(QueueRef, i64)>>,
     /// Messages that were popped.
     hidden: Hidden,
+    /// Which message a send was for that may be called back.
+    timed: FxHashMap<OpId, Value>,
 }
 
 #[derive(Debug)]
@@ -70,11 +75,12 @@ impl Lag {
         }
         Self {
             groups,
-            schedule: recorder.topic(SCHEDULE_TOPIC),
+            waiting: WAITING_TOPICS.map(|topic| recorder.topic(topic)),
             ends: FxHashMap::default(),
             reached: FxHashMap::default(),
             delayed: FxHashMap::default(),
             hidden: Hidden::default(),
+            timed: FxHashMap::default(),
         }
     }
 
@@ -93,6 +99,20 @@ impl Lag {
                 reconsume,
                 ..
             } => self.appended(names, queue, offset, value.map(|value| (value, reconsume))),
+            Event::SendInvoked {
+                op,
+                value,
+                kind: SendKind::Timed,
+                ..
+            } => {
+                self.timed.insert(op, value);
+            }
+            // It may come all the same; nobody can tell, so nobody waits for it.
+            Event::RecallInvoked { op } => {
+                if let Some(value) = self.timed.remove(&op) {
+                    self.comes((value, 0));
+                }
+            }
             Event::QueueMax { queue, offset } => self.recovered(names, queue, offset),
             Event::OffsetSet {
                 group,
@@ -126,12 +146,19 @@ impl Lag {
         let Some(message) = message else {
             return;
         };
-        if topic == self.schedule {
+        if self.waiting.contains(&topic) {
             self.delayed
                 .entry(message)
                 .or_default()
                 .push((queue, offset));
-        } else if let Some(waiting) = self.delayed.get_mut(&message) {
+        } else {
+            self.comes(message);
+        }
+    }
+
+    /// A message does not wait any more.
+    fn comes(&mut self, message: Delayed) {
+        if let Some(waiting) = self.delayed.get_mut(&message) {
             waiting.pop();
             if waiting.is_empty() {
                 self.delayed.remove(&message);
@@ -145,7 +172,7 @@ impl Lag {
         };
         self.ends.insert(queue, (topic, end));
         self.hidden.recovered(queue, end);
-        if topic == self.schedule {
+        if self.waiting.contains(&topic) {
             self.delayed.retain(|_, waiting| {
                 waiting.retain(|(at, offset)| *at != queue || *offset < end);
                 !waiting.is_empty()
@@ -274,7 +301,7 @@ mod tests {
     #[test]
     fn a_delayed_message_is_left_until_it_is_appended_again() {
         let mut world = World::new();
-        world.append(SCHEDULE_TOPIC, 0, 7, 1);
+        world.append(WAITING_TOPICS[0], 0, 7, 1);
         assert_eq!(world.lag.left(), 1);
         world.append("u", 0, 7, 0);
         assert_eq!(world.lag.left(), 1, "another copy, not the delayed one");
@@ -286,12 +313,33 @@ mod tests {
     fn what_a_power_loss_took_is_not_left() {
         let mut world = World::new();
         world.append("u", 0, 1, 0);
-        world.append(SCHEDULE_TOPIC, 0, 1, 1);
-        world.append(SCHEDULE_TOPIC, 1, 2, 1);
+        world.append(WAITING_TOPICS[0], 0, 1, 1);
+        world.append(WAITING_TOPICS[0], 1, 2, 1);
         world.see("broker-a", |recorder| Event::QueueMax {
-            queue: recorder.queue(SCHEDULE_TOPIC, "broker-a", 0),
+            queue: recorder.queue(WAITING_TOPICS[0], "broker-a", 0),
             offset: 1,
         });
         assert_eq!(world.lag.left(), 1);
+    }
+
+    #[test]
+    fn a_timed_message_is_left_until_it_comes_or_is_called_back() {
+        let mut world = World::new();
+        world.append(WAITING_TOPICS[1], 0, 7, 0);
+        world.append(WAITING_TOPICS[1], 1, 8, 0);
+        assert_eq!(world.lag.left(), 2);
+        world.append("u", 0, 7, 0);
+        assert_eq!(world.lag.left(), 1);
+        world.see("p", |recorder| Event::SendInvoked {
+            op: recorder.next_op(),
+            value: Value(8),
+            topic: recorder.topic("u"),
+            order: None,
+            kind: SendKind::Timed,
+            delay_level: 0,
+            bytes: 1,
+        });
+        world.see("p", |_| Event::RecallInvoked { op: OpId(0) });
+        assert_eq!(world.lag.left(), 0);
     }
 }

@@ -56,6 +56,7 @@ impl BrokerNode {
                 namesrv_addrs: namesrv,
                 acl_enable: !scenario.accounts.is_empty(),
                 auto_create_topic_enable: scenario.cluster.auto_create_topics,
+                recall_message_enable: scenario.producers.values().any(|p| p.recall > 0.0),
                 store: store_config(&scenario.cluster),
                 ..BrokerConfig::default()
             },

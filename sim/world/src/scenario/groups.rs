@@ -17,7 +17,7 @@ use super::{
     Account, Behaviour, Cluster, Consumers, Listener, Model, Pops, Producers, Run, Select, Send,
     Start, Topic,
 };
-use super::{keys::Key, load};
+use super::{deliver, keys::Key, load};
 
 pub(super) fn producers(
     file: &Sheet<'_>,
@@ -84,6 +84,8 @@ fn producer_group(
             .map_or(0, |level| level as u8),
         credentials: None,
         refused: flag(sheet, &producers::REFUSED),
+        deliver: deliver::read(sheet),
+        recall: sheet.share(&producers::RECALL).map_or(0.0, |at| at.value),
     }
 }
 
@@ -143,6 +145,7 @@ fn check_producers(sheet: &Sheet<'_>, group: &Producers, cluster: &Cluster) {
             "use send = \"sync\" or \"async\"",
         );
     }
+    deliver::check(sheet, group);
     let levels = cluster.delay_levels.len();
     if usize::from(group.delay_level) > levels && levels > 0 {
         let message = format!("there is no delay level {}", group.delay_level);

@@ -95,6 +95,8 @@ use Takes::{Count, Flag, OneOf, Quantity, Share, SignedDuration, Special, Text, 
 
 /// A duration up to a week: more cannot be simulated in reasonable time.
 const DURATION: Takes = Quantity(&DURATIONS, 0, 604_800_000_000);
+/// The brokers' timer wheels show two hours.
+const WAIT: Takes = Quantity(&DURATIONS, 0, 6_600_000_000);
 const SOME_DURATION: Takes = Quantity(&DURATIONS, 1, 604_800_000_000);
 /// Up to ten million messages per second.
 const RATE: Takes = Quantity(&RATES, 0, 36_000_000_000_000);
@@ -255,6 +257,21 @@ sections! {
         SECRET "secret": Text, Optional;
         /// Whether access control must refuse whatever it sends, so that none of it has an effect.
         REFUSED "refused": Flag, Default("false");
+        /// When messages ask to be delivered: a duration after they are sent, { from = …, to = … }
+        /// to draw it, or { at = … } for one time after the start of the load. At once if left out.
+        DELIVER "deliver": Special("a duration or a table"), Optional;
+        /// The share of messages with `deliver` that are called back halfway to their time.
+        RECALL "recall": Share, Default("0.0");
+    }
+
+    /// When messages ask to be delivered: from and to, or at.
+    deliver "[deliver]" {
+        /// So long after they are sent at least.
+        FROM "from": WAIT, Optional;
+        /// So long after they are sent at most.
+        TO "to": WAIT, Optional;
+        /// All at this time after the start of the load.
+        AT "at": DURATION, Optional;
     }
 
     /// The shape of a load: shape, and what that shape takes.

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod actions;
+mod deliver;
 mod expect;
 pub mod fault;
 mod faults;

@@ -174,6 +174,19 @@ pub struct Producers {
     pub credentials: Option<Credentials>,
     /// Whether access control must refuse whatever it sends.
     pub refused: bool,
+    /// When messages ask to be delivered; `None`: as soon as they are stored.
+    pub deliver: Option<Deliver>,
+    /// The share of waiting messages that is called back halfway to its time, 0 to 1.
+    pub recall: f64,
+}
+
+/// When messages ask to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliver {
+    /// So long after they are sent, drawn evenly.
+    After(Duration, Duration),
+    /// All at one time after the start of the load.
+    At(Duration),
 }
 
 /// How the queue of a message is chosen.

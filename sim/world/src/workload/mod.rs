@@ -17,6 +17,7 @@ pub mod operator;
 pub mod plan;
 pub mod popper;
 pub mod producer;
+mod timing;
 
 use hotfire_client::ClientConfig;
 

@@ -1,12 +1,13 @@
 //! What one producer node sends: message after message, drawn from the seed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hotfire_env::{Entropy, EntropyExt};
 
 use super::body::Content;
 use super::mix::{OrderDeck, Sizes};
-use crate::scenario::Producers;
+use crate::scenario::{Deliver, Producers};
 
 /// The amounts of messages are below this, in cents.
 const AMOUNT_BOUND: u64 = 100_000;
@@ -20,6 +21,10 @@ pub struct Planned {
     pub size: u32,
     /// Its tag, as an index into the group's.
     pub tag: Option<u16>,
+    /// How long after it is sent it asks to be delivered, if that is drawn.
+    pub after: Option<Duration>,
+    /// Whether it is called back before its time.
+    pub recall: bool,
 }
 
 /// Plans the messages of one node. It outlives the node's process, as the users behind it do: a
@@ -31,6 +36,8 @@ pub struct Plan {
     deck: Option<OrderDeck>,
     sizes: Sizes,
     tags: u16,
+    after: Option<(Duration, Duration)>,
+    recall: f64,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -44,6 +51,8 @@ impl Plan {
             deck: orders.map(|orders| OrderDeck::new(orders, index, spec.nodes)),
             sizes: spec.sizes,
             tags: u16::try_from(spec.tags.len()).unwrap_or(u16::MAX),
+            after: spec.deliver.and_then(Deliver::drawn),
+            recall: spec.recall,
             entropy,
         }
     }
@@ -77,6 +86,11 @@ impl Iterator for Plan {
             },
             size: self.sizes.draw(entropy),
             tag,
+            after: self.after.map(|(from, to)| {
+                let spread = to.saturating_sub(from).as_millis() as u64;
+                from + Duration::from_millis(entropy.below(spread + 1))
+            }),
+            recall: self.recall > 0.0 && entropy.chance(self.recall),
         })
     }
 }

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::album::{self, Album, Sent};
 use super::load::share;
 use super::plan::{Plan, Planned};
-use super::{body, client_config};
+use super::{body, client_config, timing};
 use crate::journal::Pen;
 use crate::scenario::{Producers, Select, Send};
 
@@ -114,6 +114,7 @@ impl ProducerNode {
         for worker in 0..workers {
             let sender = Sender {
                 node: self.clone(),
+                env: env.clone(),
                 producer: producer.clone(),
                 topic,
                 lane: lanes[worker % lanes.len()].clone(),
@@ -185,6 +186,7 @@ fn lane_of(planned: &Planned, lanes: usize) -> usize {
 /// One of the workers of a process.
 struct Sender {
     node: Arc<ProducerNode>,
+    env: Env,
     producer: Producer,
     topic: TopicId,
     lane: Arc<Lane>,
@@ -208,16 +210,22 @@ impl Sender {
 
     /// Sends a message, and again until it is acknowledged or the application gives up.
     async fn send(&self, planned: &Planned) {
+        let due_ms = timing::due_ms(&self.node, &self.env, planned);
         for _ in 0..=self.node.spec.resend {
-            let Some(op) = self.invoke(planned) else {
+            let Some(op) = self.invoke(planned, due_ms) else {
                 return;
             };
-            let message = self.message(planned);
+            let message = self.message(planned, due_ms);
             if self.node.spec.send == Send::Oneway {
                 return self.oneway(op, planned, self.send_oneway(planned, message).await);
             }
             let result = self.send_once(planned, message).await;
             self.ended(op, planned, 0, &result);
+            if planned.recall
+                && let (Ok(sent), Some(due_ms)) = (&result, due_ms)
+            {
+                timing::recall_later(&self.node, &self.env, &self.producer, (op, due_ms), sent);
+            }
             if result.is_ok() || self.lane.closed.load(Ordering::Relaxed) {
                 return;
             }
@@ -256,14 +264,14 @@ impl Sender {
     async fn send_batch(&self, several: &[Planned]) {
         let mut ops = Vec::with_capacity(several.len());
         for planned in several {
-            let Some(op) = self.invoke(planned) else {
+            let Some(op) = self.invoke(planned, None) else {
                 return;
             };
             ops.push(op);
         }
         let messages = several
             .iter()
-            .map(|planned| self.message(planned))
+            .map(|planned| self.message(planned, None))
             .collect();
         let result = self.producer.send_batch(messages).await;
         for (position, (op, planned)) in ops.into_iter().zip(several).enumerate() {
@@ -271,7 +279,7 @@ impl Sender {
         }
     }
 
-    fn message(&self, planned: &Planned) -> Message {
+    fn message(&self, planned: &Planned, due_ms: Option<i64>) -> Message {
         let spec = &self.node.spec;
         let body = body::encode(&planned.content, planned.size);
         let mut message = Message::new(spec.topic.as_str(), body);
@@ -288,11 +296,14 @@ impl Sender {
         if spec.delay_level > 0 {
             message = message.with_delay_level(i32::from(spec.delay_level));
         }
+        if let Some(due_ms) = due_ms {
+            message = message.with_deliver_at(due_ms);
+        }
         message
     }
 
     /// Writes down that a send begins.
-    fn invoke(&self, planned: &Planned) -> Option<OpId> {
+    fn invoke(&self, planned: &Planned, due_ms: Option<i64>) -> Option<OpId> {
         let pen = &self.node.pen;
         let op = pen.intern(|recorder| recorder.next_op())?;
         pen.write(|_| Event::SendInvoked {
@@ -300,10 +311,16 @@ impl Sender {
             value: Value(planned.content.value),
             topic: self.topic,
             order: planned.content.order.map(|(id, seq)| Order { id, seq }),
-            kind: SendKind::Normal,
+            kind: match due_ms {
+                Some(_) => SendKind::Timed,
+                None => SendKind::Normal,
+            },
             delay_level: self.node.spec.delay_level,
             bytes: planned.size.max(body::MIN_SIZE),
         });
+        if let Some(due_ms) = due_ms {
+            pen.write(|_| Event::Timed { op, due_ms });
+        }
         Some(op)
     }
 

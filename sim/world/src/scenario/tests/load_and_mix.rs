@@ -74,3 +74,31 @@ delay-level = 1
         leave out `delay-level`, or do not batch
     "#);
 }
+
+#[test]
+fn messages_ask_for_a_time_after_the_send_or_for_one_time() {
+    let deliver = |text: &str| {
+        let scenario = Scenario::parse("x", &format!("{LEAST}{text}"));
+        scenario.map(|scenario| scenario.producers["checkout"].deliver)
+    };
+    let seconds = std::time::Duration::from_secs;
+    let after = |from, to| Some(Deliver::After(seconds(from), seconds(to)));
+    assert_eq!(deliver("").unwrap(), None);
+    assert_eq!(deliver("deliver = \"5s\"").unwrap(), after(5, 5));
+    let drawn = deliver("deliver = { from = \"2s\", to = \"20s\" }\nrecall = 0.5");
+    assert_eq!(drawn.unwrap(), after(2, 20));
+    let at_once = deliver("deliver = { at = \"40s\" }").unwrap();
+    assert_eq!(at_once, Some(Deliver::At(seconds(40))));
+    for wrong in [
+        "deliver = { from = \"2s\" }",
+        "deliver = { from = \"3s\", to = \"2s\" }",
+        "deliver = { from = \"1s\", to = \"2s\", at = \"3s\" }",
+        "deliver = \"3h\"",
+        "deliver = \"1s\"\ndelay-level = 1",
+        "deliver = \"1s\"\nsend = \"batch\"",
+        "deliver = \"1s\"\nsend = \"oneway\"\nrecall = 0.5",
+        "recall = 0.5",
+    ] {
+        assert!(deliver(wrong).is_err(), "{wrong}");
+    }
+}
