@@ -5,6 +5,7 @@
 
 mod batch;
 mod filter;
+mod looking_back;
 mod namespace;
 mod request;
 mod simple;
