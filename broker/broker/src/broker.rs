@@ -115,6 +115,7 @@ impl Broker {
                 pop::on_arrival(&state, arrival);
             }
         }));
+        pop::restore(&state);
         let servers = listen(env, &state).await?;
         let local = servers.first().map_or(state.address(), Server::local);
         let mut tasks = spawn_services(&state);

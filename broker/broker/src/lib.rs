@@ -3,14 +3,16 @@
 //!
 //! The decisions are plain structs that know no network and no clock: topics and groups, committed
 //! offsets, the tables of clients, queue locks, parked pulls, delay levels, retries, the gate
-//! before the disk, what becomes of half messages. Around them, request processors and a few periodic tasks move bytes and wait.
+//! before the disk, what becomes of half messages, what pops have hidden. Around them, request
+//! processors and a few periodic tasks move bytes and wait.
 //!
 //! Invariants:
 //! - A send is answered with success only after the message is in the log and, with synchronous
 //! - Every table has a lock of its own; no two are held at once, and none while waiting.
 //! - Whatever a client sends, the worst that comes of it is an error response.
 //!
-//! Left out so far: replication, and what 5.x adds to the protocol.
+//! Left out so far: replication, and of 5.x what is not named here: static topics, controllers, and
+//! the proxy.
 
 mod acl;
 mod broker;

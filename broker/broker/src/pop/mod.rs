@@ -11,7 +11,8 @@
 //! are open in memory, in the order of their times. What consumers see is the same, but for the
 //! moment: an unacknowledged message comes back 1 to 2 s after its time, not 2 to 5 s. When messages
 //! have been revived, an acknowledgement of them follows in the topic, so that reading it again
-//! after a restart does not revive them again.
+//! after a restart does not revive them again. And a broker that starts moves the offsets of groups
+//! behind what has a check point, so that a crash does not pop it twice.
 //!
 //! Left out: the buffer that merges check points and acknowledgements in memory
 //! (`enablePopBufferMerge`, off by default), the stores on RocksDB, retry topics of version 2 for
@@ -39,12 +40,15 @@ use crate::state::Waiting;
 
 use offsets::PopOffsets;
 use polling::Polling;
+use revive::ReviveQueue;
 
 pub(crate) use log::{ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
 pub(crate) use revive::CheckPointKey;
-pub(crate) use service::{commit_safe, on_arrival, set_alarm, spawn, wake_exact, wake_group};
+pub(crate) use service::{
+    commit_safe, on_arrival, restore, set_alarm, spawn, wake_exact, wake_group,
+};
 
 /// The queues of the revive topic (`reviveQueueNum`).
 pub(crate) const REVIVE_QUEUES: i32 = 8;
@@ -89,6 +93,8 @@ pub(crate) struct Pop {
     pub parked: Notify,
     /// When ordered queues can give messages again.
     pub alarms: Mutex<BTreeMap<QueueKey, Instant>>,
+    /// The revive topic as it was at the start, until the service takes it over.
+    revive: Mutex<Vec<ReviveQueue>>,
     check_points: AtomicU32,
 }
 
@@ -105,6 +111,7 @@ impl Pop {
             wake: Notify::new(),
             parked: Notify::new(),
             alarms: Mutex::default(),
+            revive: Mutex::default(),
             check_points: AtomicU32::new(0),
         }
     }

@@ -12,10 +12,10 @@ use hotfire_store::{Arrival, MessageFilter, MessageInner};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::log;
-use super::revive::{Due, ReviveQueue};
+use super::revive::{Due, ReviveQueue, ReviveRecord};
 use super::{QueueKey, REVIVE_QUEUES};
 use crate::filter::PullFilter;
-use crate::processor::pop;
+use crate::processor::{pop, popping};
 use crate::state::{State, Waiting};
 
 /// How often the revive topic is looked at (`reviveInterval`).
@@ -172,17 +172,53 @@ pub fn commit_safe(state: &State, flushed: i64) {
     state.pop.offsets.lock().settle();
 }
 
-async fn revive(state: Arc<State>) {
+/// Reads what earlier lives left in the revive topic, before anybody pops. Offsets are written every
+/// few seconds only, so a crash forgets the last of them; but what has a check point must not be
+/// popped once more, or it would be there twice when the check point is due.
+pub fn restore(state: &State) {
     let topic = revive_topic(&state.config().broker_cluster_name);
-    let queue = |queue_id| {
+    let mut popped = Vec::new();
+    let mut queues = Vec::new();
+    for queue_id in 0..REVIVE_QUEUES {
         let done = state.offsets.lock().get(REVIVE_GROUP, &topic, queue_id);
         let min = state.store.min_offset_in_queue(&topic, queue_id);
         let max = state.store.max_offset_in_queue(&topic, queue_id);
         let next = done.map_or(min, |done| done.saturating_add(1));
         // A power failure may have kept the offset and not the end of the log.
-        ReviveQueue::new(next.clamp(min, max.max(min)))
-    };
-    let mut queues: Vec<_> = (0..REVIVE_QUEUES).map(queue).collect();
+        let mut queue = ReviveQueue::new(next.clamp(min, max.max(min)));
+        let pass = Pass {
+            state,
+            topic: &topic,
+            queue_id,
+        };
+        while pass.read(&mut queue, &mut |record| {
+            if let ReviveRecord::CheckPoint(key, point) = record {
+                let end = point.offsets().into_iter().max();
+                popped.extend(end.map(|end| (key.clone(), end.saturating_add(1))));
+            }
+        }) {}
+        queues.push(queue);
+    }
+    *state.pop.revive.lock() = queues;
+    let newest = popped.iter().map(|(key, _)| key.pop_time).max();
+    let forgotten = 2 * state.config().flush_consumer_offset_interval;
+    let forgotten = i64::try_from(forgotten.as_millis()).unwrap_or(i64::MAX);
+    // What was popped before that is in the offsets, unless an administrator set them back.
+    let since = newest.unwrap_or_default().saturating_sub(forgotten);
+    for (key, end) in popped.iter().filter(|(key, _)| key.pop_time >= since) {
+        let committed = state
+            .offsets
+            .lock()
+            .get(&key.group, &key.topic, key.queue_id);
+        if committed.is_none_or(|committed| committed < *end) {
+            state.commit_offset(&key.group, &key.topic, key.queue_id, *end);
+        }
+    }
+}
+
+async fn revive(state: Arc<State>) {
+    let topic = revive_topic(&state.config().broker_cluster_name);
+    let mut queues = std::mem::take(&mut *state.pop.revive.lock());
     loop {
         sleep(REVIVE_INTERVAL).await;
         commit_safe(&state, state.store.flushed_where());
@@ -192,31 +228,31 @@ async fn revive(state: Arc<State>) {
                 topic: &topic,
                 queue_id,
             };
-            pass.run(queue).await;
+            pass.run(&state, queue).await;
         }
     }
 }
 
 /// One look at one queue of the revive topic.
 struct Pass<'a> {
-    state: &'a Arc<State>,
+    state: &'a State,
     topic: &'a str,
     queue_id: i32,
 }
 
 impl Pass<'_> {
-    async fn run(&self, queue: &mut ReviveQueue) {
+    async fn run(&self, state: &Arc<State>, queue: &mut ReviveQueue) {
         // First the time, then the records: what was acknowledged by then is known.
         let mut now_ms = self.state.env.now_ms();
         if defect!(self.state.env, ReviveEarly) {
             now_ms += DAY_MS;
         }
         let before = queue.done();
-        while self.read(queue) {
+        while self.read(queue, &mut |_| {}) {
             tokio::task::yield_now().await;
         }
         while let Some(due) = queue.due(now_ms) {
-            self.revive(queue, &due, now_ms);
+            self.revive(state, queue, &due, now_ms);
             tokio::task::yield_now().await;
         }
         if queue.done() != before {
@@ -225,8 +261,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads some records. False at the end of the queue.
-    fn read(&self, queue: &mut ReviveQueue) -> bool {
+    /// Reads some records, and shows each. False at the end of the queue.
+    fn read(&self, queue: &mut ReviveQueue, show: &mut dyn FnMut(&ReviveRecord)) -> bool {
         let store = &self.state.store;
         let from = queue.next();
         if store.max_offset_in_queue(self.topic, self.queue_id) <= from {
@@ -243,15 +279,17 @@ impl Pass<'_> {
         );
         let own_name = self.state.config().broker_name.clone();
         for bytes in found.messages {
-            let at = pop::queue_offset(&bytes).unwrap_or(queue.next());
-            queue.apply(at, log::read(bytes, &own_name));
+            let at = popping::queue_offset(&bytes).unwrap_or(queue.next());
+            let record = log::read(bytes, &own_name);
+            show(&record);
+            queue.apply(at, record);
         }
         queue.skip_to(found.next_begin_offset);
         queue.next() > from
     }
 
     /// Puts what nobody acknowledged into the retry topic of its group.
-    fn revive(&self, queue: &mut ReviveQueue, due: &Due, now_ms: i64) {
+    fn revive(&self, state: &Arc<State>, queue: &mut ReviveQueue, due: &Due, now_ms: i64) {
         let mut revived = Vec::new();
         if self.is_wanted(due) {
             for &offset in &due.offsets {
@@ -260,7 +298,7 @@ impl Pass<'_> {
                     revived.push(offset);
                     continue;
                 };
-                if !self.put(due, message) {
+                if !put_again(state, due, message) {
                     break;
                 }
                 revived.push(offset);
@@ -300,31 +338,31 @@ impl Pass<'_> {
         let units = store.units(&due.key.topic, due.key.queue_id, offset, 1);
         store.look_message_by_offset(units.first()?.offset)
     }
+}
 
-    /// Puts a message into the retry topic. False if that fails.
-    fn put(&self, due: &Due, message: MessageExt) -> bool {
-        let (from, group) = (due.key.topic.as_str(), due.key.group.as_str());
-        let to = match TopicKind::of(from) {
-            TopicKind::Normal => retry_topic(from, group),
-            _ => from.to_owned(),
-        };
-        let Some(_) = self.state.ensure_topic(&to, 1, false) else {
-            return false;
-        };
-        if self.state.offsets.lock().get(group, &to, 0).is_none() {
-            self.state.commit_offset(group, &to, 0, 0);
-        }
-        let mut again = MessageInner::from(message);
-        again.message.topic = to;
-        again.queue_id = 0;
-        again.born_host = self.state.address();
-        again.store_host = self.state.address();
-        let first = again.reconsume_times == 0;
-        again.reconsume_times = again.reconsume_times.saturating_add(1);
-        let properties = &mut again.message.properties;
-        if first || !properties.contains(property::FIRST_POP_TIME) {
-            properties.set(property::FIRST_POP_TIME, due.key.pop_time.to_string());
-        }
-        self.state.store.append(again).is_stored()
+/// Puts a message into the retry topic. False if that fails.
+fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> bool {
+    let (from, group) = (due.key.topic.as_str(), due.key.group.as_str());
+    let to = match TopicKind::of(from) {
+        TopicKind::Normal => retry_topic(from, group),
+        _ => from.to_owned(),
+    };
+    let Some(_) = state.ensure_topic(&to, 1, false) else {
+        return false;
+    };
+    if state.offsets.lock().get(group, &to, 0).is_none() {
+        state.commit_offset(group, &to, 0, 0);
     }
+    let mut again = MessageInner::from(message);
+    again.message.topic = to;
+    again.queue_id = 0;
+    again.born_host = state.address();
+    again.store_host = state.address();
+    let first = again.reconsume_times == 0;
+    again.reconsume_times = again.reconsume_times.saturating_add(1);
+    let properties = &mut again.message.properties;
+    if first || !properties.contains(property::FIRST_POP_TIME) {
+        properties.set(property::FIRST_POP_TIME, due.key.pop_time.to_string());
+    }
+    state.store.append(again).is_stored()
 }

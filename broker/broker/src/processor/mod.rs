@@ -14,6 +14,7 @@ mod offset;
 pub(crate) mod pop;
 mod pop_ack;
 mod pop_notify;
+pub(crate) mod popping;
 pub(crate) mod pull;
 mod query;
 mod reply;
@@ -127,7 +128,7 @@ impl Processor {
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
             RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
             RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
-            RequestCode::PEEK_MESSAGE => pop::peek(broker, channel, request),
+            RequestCode::PEEK_MESSAGE => pop_notify::peek(broker, channel, request),
             RequestCode::POLLING_INFO if !self.fast => {
                 pop_notify::polling_info(broker, channel, request)
             }

@@ -1,23 +1,23 @@
-//! NOTIFICATION and POLLING_INFO (`NotificationProcessor`, `PollingInfoProcessor`).
+//! Looking without taking: NOTIFICATION, POLLING_INFO and PEEK_MESSAGE (`NotificationProcessor`,
+//! `PollingInfoProcessor`, `PeekMessageProcessor`).
 
 use std::sync::Arc;
 
 use hotfire_protocol::header::pop::{
-    NotificationRequestHeader, NotificationResponseHeader, PollingInfoRequestHeader,
-    PollingInfoResponseHeader,
+    NotificationRequestHeader, NotificationResponseHeader, PeekMessageRequestHeader,
+    PollingInfoRequestHeader, PollingInfoResponseHeader,
 };
 use hotfire_protocol::pop::{retry_topic, retry_topic_v2};
 use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_remoting::Channel;
+use hotfire_store::GetMessageStatus;
 
 use super::Answer;
-use super::pop::{Served, Wait, begin, check, deadline};
+use super::pop::{Served, Wait, check, deadline};
+use super::popping::{INIT_MIN, begin};
 use crate::pop::{Parked, QueueKey};
 use crate::refusal::Refusal;
 use crate::state::State;
-
-/// The way of asking that changes nothing: the oldest message of a group without offset.
-const INIT_MIN: i32 = 0;
 
 /// What a request asks for.
 pub(super) struct Ahead {
@@ -110,4 +110,60 @@ pub(super) fn polling_info(broker: &State, channel: &Channel, request: &Remoting
         polling_num: i32::try_from(waiting).unwrap_or(i32::MAX),
     };
     Ok(request.response_with(ResponseCode::SUCCESS, &header))
+}
+
+/// PEEK_MESSAGE: what the next pop would find, without taking it.
+pub(super) fn peek(broker: &Arc<State>, channel: &Channel, request: &RemotingCommand) -> Answer {
+    let header: PeekMessageRequestHeader = request.header()?;
+    let (topic, group) = (header.topic.as_str(), header.consumer_group.as_str());
+    let queues = check(broker, channel, "peeking", topic, header.queue_id, group)?;
+    let random = broker.random_below(100);
+    let retry = retry_topic(topic, group);
+    let retry_queues = broker
+        .topics
+        .read()
+        .get(&retry)
+        .map_or(0, |topic| topic.read_queue_nums);
+    let retries = (0..retry_queues).map(|at| (retry.as_str(), (random + at) % retry_queues));
+    let own = match header.queue_id {
+        negative if negative < 0 => (0..queues).map(|at| (random + at) % queues).collect(),
+        queue_id => vec![queue_id],
+    };
+    let own = own.into_iter().map(|queue_id| (topic, queue_id));
+    let order: Vec<_> = if random % 5 == 0 {
+        retries.chain(own).collect()
+    } else {
+        own.chain(retries).collect()
+    };
+    let max = usize::try_from(header.max_msg_nums).unwrap_or(0);
+    let (mut records, mut rest) = (Vec::new(), 0);
+    for (topic, queue_id) in order {
+        let key = QueueKey::new(topic, group, queue_id);
+        let mut from = begin(broker, &key, INIT_MIN, false);
+        rest += (broker.store.max_offset_in_queue(topic, queue_id) - from).max(0);
+        if records.len() >= max {
+            continue;
+        }
+        from = from.max(broker.store.min_offset_in_queue(topic, queue_id));
+        let left = max - records.len();
+        let found = broker
+            .store
+            .get_message(topic, queue_id, from, left, usize::MAX, &|_| true);
+        records.extend(found.messages);
+    }
+    let (code, status) = if records.is_empty() {
+        let status = GetMessageStatus::NoMessageInQueue;
+        (ResponseCode::PULL_NOT_FOUND, status)
+    } else {
+        (ResponseCode::SUCCESS, GetMessageStatus::Found)
+    };
+    let mut response = request.response(code);
+    // Only the number of messages is told; the other fields are at Java's zero.
+    for name in ["popTime", "invisibleTime", "reviveQid"] {
+        response.ext.push(name, "0");
+    }
+    response.ext.push("restNum", rest.to_string());
+    response.remark = Some(status.name().to_owned());
+    response.body = records.concat().into();
+    Ok(response)
 }

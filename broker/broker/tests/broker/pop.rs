@@ -469,6 +469,7 @@ async fn what_makes_no_sense_is_refused_with_rocketmqs_codes() {
         async move { pop_with(peer, &header).await.code }
     };
     assert_eq!(refused(|pop| pop.max_msg_nums = 33).await, 29);
+    assert_eq!(refused(|pop| pop.max_msg_nums = 0).await, 29);
     assert_eq!(refused(|pop| pop.queue_id = 4).await, 29);
     assert_eq!(refused(|pop| pop.topic = "nothing".to_owned()).await, 17);
     assert_eq!(refused(|pop| pop.exp = Some("||".to_owned())).await, 23);

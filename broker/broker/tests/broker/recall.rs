@@ -100,7 +100,10 @@ async fn a_recall_is_refused_with_rocketmqs_codes() {
     let forbidden = Stack::start().await;
     let response = recall(&forbidden, TOPIC, "x").await;
     assert_eq!(response.code, ResponseCode::NO_PERMISSION.0);
-    assert_eq!(response.remark.unwrap(), "recall failed, operation is forbidden");
+    assert_eq!(
+        response.remark.unwrap(),
+        "recall failed, operation is forbidden"
+    );
 
     let stack = start().await;
     let sent = stack.peer.send_ok(&keyed("later", 2 * SECOND)).await;
@@ -115,13 +118,36 @@ async fn a_recall_is_refused_with_rocketmqs_codes() {
         ..known
     };
     stack.peer.send_ok(&Message::new("payments", "x")).await;
-    let (gone, illegal) = (ResponseCode::TOPIC_NOT_EXIST, ResponseCode::ILLEGAL_OPERATION);
+    let (gone, illegal) = (
+        ResponseCode::TOPIC_NOT_EXIST,
+        ResponseCode::ILLEGAL_OPERATION,
+    );
     for (topic, handle, code, remark) in [
-        ("nowhere", handle.as_str(), gone, "recall failed, the topic[nowhere] not exist"),
+        (
+            "nowhere",
+            handle.as_str(),
+            gone,
+            "recall failed, the topic[nowhere] not exist",
+        ),
         (TOPIC, "junk", illegal, "recall handle is invalid"),
-        ("payments", &handle, illegal, "recall failed, topic not match"),
-        (TOPIC, &elsewhere.encode(), illegal, "recall failed, broker service not available"),
-        (TOPIC, &never.encode(), illegal, "recall failed, timestamp invalid"),
+        (
+            "payments",
+            &handle,
+            illegal,
+            "recall failed, topic not match",
+        ),
+        (
+            TOPIC,
+            &elsewhere.encode(),
+            illegal,
+            "recall failed, broker service not available",
+        ),
+        (
+            TOPIC,
+            &never.encode(),
+            illegal,
+            "recall failed, timestamp invalid",
+        ),
     ] {
         let response = recall(&stack, topic, handle).await;
         assert_eq!(response.code, code.0, "{remark}");
