@@ -29,8 +29,9 @@ impl Instance {
     ) -> Result<Vec<PoppedMessage>, ClientError> {
         let addr = self.master(&header.topic, broker_name).await?;
         let request = self.request(RequestCode::POP_MESSAGE, header);
-        let wait = Duration::from_millis(header.poll_time.max(0).unsigned_abs()) + GRACE;
-        let response = self.rpc.invoke_async(&addr, request, wait).await?;
+        let wait = Duration::from_millis(header.poll_time.max(0).unsigned_abs());
+        let sent = Instant::now();
+        let response = self.rpc.invoke_async(&addr, request, wait + GRACE).await?;
         match ResponseCode(response.code) {
             ResponseCode::SUCCESS => {}
             ResponseCode::POLLING_FULL
@@ -38,11 +39,19 @@ impl Instance {
             | ResponseCode::PULL_NOT_FOUND => return Ok(Vec::new()),
             _ => return Err(refusal(&addr, response)),
         }
-        let received = Instant::now();
         let header: PopMessageResponseHeader = read(&addr, &response)?;
         let messages = decode_messages(&addr, response)?;
-        with_receipts(&header, broker_name, messages, received)
-            .map_err(|error| malformed(&addr, error))
+        // What took longer than the broker may wait was on its way meanwhile.
+        let popped = Instant::now().min(sent + wait);
+        let mut messages = with_receipts(&header, broker_name, messages, popped)
+            .map_err(|error| malformed(&addr, error))?;
+        let invisible = header.invisible_time.max(0).unsigned_abs();
+        if sent.elapsed() >= Duration::from_millis(invisible) {
+            // It may be others' by now. Clocks that disagree only cost another round.
+            let now_ms = self.env.now_ms();
+            messages.retain(|message| message.receipt.visible_at() > now_ms);
+        }
+        Ok(messages)
     }
 
     async fn master(&self, topic: &str, broker_name: &str) -> Result<String, ClientError> {

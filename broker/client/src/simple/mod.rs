@@ -50,6 +50,9 @@ pub enum ReceiptError {
 /// the greatest number of attempts it goes to the group's dead-letter queue. An acknowledgement
 /// that fails may have arrived all the same; repeating it is harmless.
 ///
+/// Messages whose time was up before they arrived, because the process or the network stood still,
+/// are left to the others.
+///
 /// Dropping the consumer ends it like a crash: what it had in hand comes back when its time is up.
 ///
 /// # Example

@@ -56,12 +56,12 @@ pub(super) fn with_receipts(
     header: &PopMessageResponseHeader,
     broker_name: &str,
     messages: Vec<MessageExt>,
-    received: Instant,
+    popped_at: Instant,
 ) -> Result<Vec<PoppedMessage>, PopTextError> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let starts: StartOffsets = text(&header.start_offset_info).parse()?;
     let counts: OrderCounts = text(&header.order_count_info).parse()?;
-    let expires = received + Duration::from_millis(header.invisible_time.max(0).unsigned_abs());
+    let expires = popped_at + Duration::from_millis(header.invisible_time.max(0).unsigned_abs());
     let mut popped = Vec::with_capacity(messages.len());
     for mut message in messages {
         let own = message.message.properties.remove(property::POP_CK);
