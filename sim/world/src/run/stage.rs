@@ -107,7 +107,7 @@ impl Stage {
                         load_begins: load.0,
                         album: album.clone().unwrap_or_default(),
                         entropy: seed.stream("operator"),
-                        namesrv: namesrv.clone(),
+                        client: operator::client(&scenario, &namesrv),
                         pen: pen.clone(),
                         is_done: AtomicBool::new(false),
                     });

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hotfire_check::history::{Event, QueryBy, Value};
-use hotfire_client::{Admin, ClientError, ResetTo};
+use hotfire_client::{Admin, ClientConfig, ClientError, ResetTo};
 use hotfire_env::{Entropy, EntropyExt, Env};
 use hotfire_protocol::{MessageExt, MessageQueue, ResponseCode};
 use tokio::time::sleep;
 
 use super::album::{self, Album, Sent};
-use super::body;
 use super::consumer::reference;
+use super::{body, client_config};
 use crate::journal::Pen;
-use crate::scenario::{Operation, OperationKind, ResetPoint, Scenario};
+use crate::scenario::{Credentials, Operation, OperationKind, ResetPoint, Scenario};
 
 /// The operator's node.
 pub const OPERATOR: &str = "operator";
@@ -36,6 +36,17 @@ pub fn needs_album(scenario: &Scenario) -> bool {
     operations.any(|operation| matches!(operation.kind, OperationKind::Query { .. }))
 }
 
+/// How the operator speaks to the cluster: with access control, as the first administrator.
+pub fn client(scenario: &Scenario, namesrv: &[String]) -> ClientConfig {
+    let mut accounts = scenario.accounts.iter();
+    let administrator = accounts.find(|(_, account)| account.admin);
+    let credentials = administrator.map(|(name, account)| Credentials {
+        account: name.clone(),
+        secret: account.secret.clone(),
+    });
+    client_config(namesrv, credentials.as_ref())
+}
+
 /// The operator of a scenario.
 pub struct OperatorNode {
     /// What to do, by time.
@@ -46,8 +57,8 @@ pub struct OperatorNode {
     pub album: Arc<Album>,
     /// Which messages are looked up.
     pub entropy: Arc<dyn Entropy>,
-    /// The name servers, as `host:port`.
-    pub namesrv: Vec<String>,
+    /// Whom it asks, and what it signs with.
+    pub client: ClientConfig,
     /// What the node writes with.
     pub pen: Pen,
     /// Whether everything is done.
@@ -57,7 +68,10 @@ pub struct OperatorNode {
 impl OperatorNode {
     /// Does everything, each at its time or after what took longer before it.
     pub async fn work(&self, env: &Env) {
-        let admin = match Admin::builder(env).namesrv(&self.namesrv).start() {
+        let admin = match Admin::builder(env)
+            .client_config(self.client.clone())
+            .start()
+        {
             Ok(admin) => admin,
             Err(error) => panic!("the operator cannot work: {error}"),
         };
