@@ -126,7 +126,7 @@ pub struct TopicContract {
 }
 
 /// When brokers ask producers what became of their transactions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct TransactionContract {
     /// How old a half message is at its first check at least, in milliseconds
@@ -136,6 +136,9 @@ pub struct TransactionContract {
     pub interval_ms: u64,
     /// After how many checks a half message is discarded (`transactionCheckMax`).
     pub max_checks: u32,
+    /// The producer groups whose local transactions debit an account: their `Effect` events are
+    /// recorded, with negative amounts.
+    pub debtors: Vec<String>,
 }
 
 impl Default for TransactionContract {
@@ -144,6 +147,7 @@ impl Default for TransactionContract {
             timeout_ms: 6000,
             interval_ms: 30_000,
             max_checks: 15,
+            debtors: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::facts::{Csr, Facts, NONE};
 use crate::history::{Event, GroupId, Outcome, SimTime};
 
-use super::{Findings, Invariant};
+use super::{Findings, Invariant, accounts};
 
 pub(super) static INVARIANT: Invariant = Invariant {
     statement: "An idempotent group applies every message's effect exactly once, and no other.",
@@ -14,12 +14,15 @@ every message that was consumed has had its effect once, however often it was de
 
 Judged by: for groups that the contract calls idempotent, the recorded effects. A value's effect
 is applied at most once; only after a delivery of it; exactly once if a delivery of it was
-consumed; and a recognised duplicate changes nothing.
+consumed; and a recognised duplicate changes nothing. Where messages are sent by local transactions that debit
+an account, the books of both sides agree after the drain: every debit has its credit of the same
+amount, and no credit is without a debit.
 
 Promised by: the consumer, not by Apache RocketMQ, which promises at-least-once only. The
 invariant shows that at-least-once is enough.
 
-Legal, and counted: duplicates that the ledger recognised.",
+Legal, and counted: duplicates that the ledger recognised; debits whose message was given up,
+dead-lettered, or lost as the contract allows.",
     check,
 };
 
@@ -37,6 +40,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
     if !facts.groups.iter().any(|group| group.idempotent) {
         return;
     }
+    accounts::check(facts, findings);
     let effects = effects(facts);
     for effect in effects.iter().filter(|effect| effect.message == NONE) {
         findings.violation(|| {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Facts;
 pub(crate) use findings::Findings;
 
+mod accounts;
 mod findings;
 mod popped;
 

@@ -32,6 +32,20 @@ impl Story {
         self.append(value, HALF, offset, 0).ok(value, HALF, offset)
     }
 
+    /// The local transaction of a message changes an account of the producer group `payers`.
+    pub(crate) fn debit(&mut self, value: u64, amount: i64) -> &mut Self {
+        let (group, value) = (self.recorder.group("payers"), Value(value));
+        self.note(
+            "p",
+            Event::Effect {
+                group,
+                value,
+                applied: true,
+                amount,
+            },
+        )
+    }
+
     pub(crate) fn local(&mut self, value: u64, state: TransactionState) -> &mut Self {
         let (op, value) = (self.ops[&value], Value(value));
         self.note("p", Event::LocalTransaction { op, value, state })

@@ -17,18 +17,20 @@ fn is_any(code: i32, of: &[RequestCode]) -> bool {
     of.iter().any(|known| known.0 == code)
 }
 
-/// Withholds what consumers report as consumed: offset commits, also those that ride on pulls,
-/// acknowledgements of popped messages, and send-backs. The pulls themselves pass.
-pub(super) fn lost_ack(fault: u32, consumers: Vec<NodeId>, share: f64) -> Arc<dyn FrameFilter> {
-    const REPORTS: [RequestCode; 4] = [
+/// Withholds what clients report: consumers, what they have consumed, by offset commits, also those
+/// that ride on pulls, by acknowledgements of popped messages, and by send-backs; producers, how
+/// transactions ended. The pulls themselves pass.
+pub(super) fn lost_ack(fault: u32, clients: Vec<NodeId>, share: f64) -> Arc<dyn FrameFilter> {
+    const REPORTS: [RequestCode; 5] = [
         RequestCode::UPDATE_CONSUMER_OFFSET,
         RequestCode::CONSUMER_SEND_MSG_BACK,
         RequestCode::ACK_MESSAGE,
         RequestCode::BATCH_ACK_MESSAGE,
+        RequestCode::END_TRANSACTION,
     ];
     const PULLS: [RequestCode; 2] = [RequestCode::PULL_MESSAGE, RequestCode::LITE_PULL_MESSAGE];
     Arc::new(move |frame: &FrameInfo| {
-        if frame.is_response || !consumers.contains(&frame.from) || !is_lost(frame, share, fault) {
+        if frame.is_response || !clients.contains(&frame.from) || !is_lost(frame, share, fault) {
             FrameVerdict::Pass
         } else if is_any(frame.code, &REPORTS) {
             FrameVerdict::Drop
@@ -105,9 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn commits_and_send_backs_of_the_named_consumers_are_lost() {
+    fn commits_send_backs_and_ends_of_transactions_of_the_named_clients_are_lost() {
         let filter = lost_ack(0, vec![NodeId(1)], 1.0);
         for code in [
+            RequestCode::END_TRANSACTION,
             RequestCode::UPDATE_CONSUMER_OFFSET,
             RequestCode::CONSUMER_SEND_MSG_BACK,
         ] {

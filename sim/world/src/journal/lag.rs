@@ -4,12 +4,17 @@ use hotfire_check::history::{
 use hotfire_protocol::pop::retry_topic;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::halves::Halves;
 use super::hidden::{Hidden, HiddenRecord};
 use crate::scenario::{Listener, Model, Scenario, member_name};
 
 /// Where delayed messages wait (`TopicValidator.RMQ_SYS_SCHEDULE_TOPIC`), and those for a time
 /// (`TimerMessageStore.TIMER_TOPIC`).
 const WAITING_TOPICS: [&str; 2] = ["SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"];
+/// Where half messages wait (`TopicValidator.RMQ_SYS_TRANS_HALF_TOPIC`).
+const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Where half messages go that were given up (`TopicValidator.RMQ_SYS_TRANS_CHECK_MAX_TIME_TOPIC`).
+const GIVEN_UP_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 
 /// What is left to consume: how far the queues go, how far every group has got, what still waits
 /// for its delay. It looks into the brokers, which the clients cannot, and decides when a run is
@@ -18,6 +23,9 @@ const WAITING_TOPICS: [&str; 2] = ["SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"]
 pub struct Lag {
     groups: Vec<Group>,
     waiting: [TopicId; 2],
+    half_topic: TopicId,
+    given_up_topic: TopicId,
+    halves: Halves,
     /// The next offset of every queue.
     ends: FxHashMap<QueueRef, (TopicId, i64)>,
     /// Who has got how far: the group, or a member of it if it broadcasts.
@@ -76,6 +84,9 @@ impl Lag {
         Self {
             groups,
             waiting: WAITING_TOPICS.map(|topic| recorder.topic(topic)),
+            half_topic: recorder.topic(HALF_TOPIC),
+            given_up_topic: recorder.topic(GIVEN_UP_TOPIC),
+            halves: Halves::default(),
             ends: FxHashMap::default(),
             reached: FxHashMap::default(),
             delayed: FxHashMap::default(),
@@ -114,6 +125,7 @@ impl Lag {
                 }
             }
             Event::QueueMax { queue, offset } => self.recovered(names, queue, offset),
+            Event::HalfEnded { queue, offset } => self.halves.ended(queue, offset),
             Event::OffsetSet {
                 group,
                 queue,
@@ -146,6 +158,11 @@ impl Lag {
         let Some(message) = message else {
             return;
         };
+        if topic == self.half_topic {
+            self.halves.stored(message.0, queue, offset);
+        } else if topic == self.given_up_topic {
+            self.halves.given_up(message.0);
+        }
         if self.waiting.contains(&topic) {
             self.delayed
                 .entry(message)
@@ -172,6 +189,9 @@ impl Lag {
         };
         self.ends.insert(queue, (topic, end));
         self.hidden.recovered(queue, end);
+        if topic == self.half_topic {
+            self.halves.lost(queue, end);
+        }
         if self.waiting.contains(&topic) {
             self.delayed.retain(|_, waiting| {
                 waiting.retain(|(at, offset)| *at != queue || *offset < end);
@@ -181,10 +201,10 @@ impl Lag {
     }
 
     /// Messages that are still to be consumed, by all groups together, messages that wait for their
-    /// delay, and messages that were popped and not acknowledged.
+    /// delay, messages that were popped and not acknowledged, and transactions without an end.
     pub fn left(&self) -> u64 {
         let waiting: usize = self.delayed.values().map(Vec::len).sum();
-        let mut left = waiting as u64 + self.hidden.left();
+        let mut left = waiting as u64 + self.hidden.left() + self.halves.len();
         for (queue, (topic, end)) in &self.ends {
             for group in self
                 .groups
@@ -340,6 +360,24 @@ mod tests {
             bytes: 1,
         });
         world.see("p", |_| Event::RecallInvoked { op: OpId(0) });
+        assert_eq!(world.lag.left(), 0);
+    }
+
+    #[test]
+    fn a_transaction_is_left_until_its_end_is_noted() {
+        let mut world = World::new();
+        world.append(HALF_TOPIC, 0, 7, 0);
+        world.append(HALF_TOPIC, 1, 8, 0);
+        assert_eq!(world.lag.left(), 2);
+        world.see("broker-a", |recorder| Event::HalfEnded {
+            queue: recorder.queue(HALF_TOPIC, "broker-a", 0),
+            offset: 0,
+        });
+        assert_eq!(world.lag.left(), 1);
+        // The other is asked about, under a new offset, and in the end given up.
+        world.append(HALF_TOPIC, 2, 8, 0);
+        assert_eq!(world.lag.left(), 1);
+        world.append(GIVEN_UP_TOPIC, 0, 8, 0);
         assert_eq!(world.lag.left(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever is written goes three ways: into the history that is judged afterwards, into the trace
 //! hash, and into the [`Lag`], which knows during the run whether anything is left to consume.
 
+mod halves;
 mod hidden;
 mod lag;
 

@@ -11,7 +11,7 @@ use hotfire_protocol::body::{
 };
 use hotfire_protocol::message::{compression, property};
 use hotfire_protocol::pop::revive_topic;
-use hotfire_protocol::topic::perm;
+use hotfire_protocol::topic::{self, perm};
 use hotfire_store::{FlushDiskType, RecordView, StoreConfig, StoreObserver};
 
 use super::resident::Resident;
@@ -58,6 +58,10 @@ impl BrokerNode {
                 auto_create_topic_enable: scenario.cluster.auto_create_topics,
                 recall_message_enable: scenario.producers.values().any(|p| p.recall > 0.0),
                 store: store_config(&scenario.cluster),
+                transaction_timeout: scenario.cluster.transactions.timeout,
+                transaction_check_interval: scenario.cluster.transactions.interval,
+                transaction_check_max: i32::try_from(scenario.cluster.transactions.max_checks)
+                    .unwrap_or(i32::MAX),
                 ..BrokerConfig::default()
             },
             topics: topics.collect(),
@@ -196,6 +200,12 @@ impl StoreObserver for Observer {
                 });
             }
         }
+        if let Some(offset) = ended_half(record) {
+            self.pen.write(|recorder| Event::HalfEnded {
+                queue: recorder.queue(topic::TRANS_HALF_TOPIC, self.broker(), record.queue_id),
+                offset,
+            });
+        }
     }
 
     fn recovered(&self, max_physical: i64, truncated_bytes: u64) {
@@ -221,6 +231,15 @@ impl BrokerObserver for Observer {
             offset,
         });
     }
+}
+
+/// The half message that an op message says is decided, by its queue offset; `None` for other
+/// messages.
+fn ended_half(record: &RecordView<'_>) -> Option<i64> {
+    if record.topic != topic::TRANS_OP_HALF_TOPIC {
+        return None;
+    }
+    str::from_utf8(record.body).ok()?.parse().ok()
 }
 
 /// The number in the body of a record, if it is a message of the workload.

@@ -1,5 +1,5 @@
 use hotfire_check::contract::{
-    Contract, Flush, FlushWindow, GroupContract, Listener, TopicContract,
+    Contract, Flush, FlushWindow, GroupContract, Listener, TopicContract, TransactionContract,
 };
 
 use super::stage::EPOCH_MS;
@@ -45,6 +45,12 @@ pub fn contract(scenario: &Scenario) -> Contract {
             .iter()
             .map(|level| millis(*level))
             .collect(),
+        transactions: TransactionContract {
+            timeout_ms: millis(cluster.transactions.timeout),
+            interval_ms: millis(cluster.transactions.interval),
+            max_checks: cluster.transactions.max_checks,
+            debtors: debtors(scenario),
+        },
         send_attempts: attempts.map_or(1, |most| u8::try_from(most).unwrap_or(u8::MAX)),
         clock_tolerance_ms: default.clock_tolerance_ms + clock_jumps(scenario),
         holds: scenario.expect.holds.clone(),
@@ -74,6 +80,15 @@ fn refused(scenario: &Scenario) -> Vec<String> {
         node.role == Role::Producer && group.is_some_and(|group| group.refused)
     });
     refused.map(|node| node.name).collect()
+}
+
+/// The producer groups whose local transactions debit accounts.
+fn debtors(scenario: &Scenario) -> Vec<String> {
+    let groups = scenario.producers.iter();
+    groups
+        .filter(|(_, spec)| spec.send == scenario::Send::Transaction)
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn group(name: &str, spec: &Consumers) -> GroupContract {

@@ -37,16 +37,16 @@ impl Resident for NameServerNode {
 impl Resident for ProducerNode {
     fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let producer = match self.start(&env).await {
-                Ok(producer) => producer,
+            let client = match self.start(&env).await {
+                Ok(client) => client,
                 Err(error) => panic!("a producer of {} did not start: {error}", self.group),
             };
             tokio::select! {
                 biased;
                 () = stop.asked() => {}
-                () = self.send(&env, &producer) => stop.asked().await,
+                () = self.send(&env, &client) => stop.asked().await,
             }
-            producer.shutdown().await;
+            client.producer().shutdown().await;
         })
     }
 }

@@ -12,7 +12,7 @@ use super::resident::{NameServerNode, Resident};
 use super::stop::Stop;
 use crate::fault::{Incident, kind, nodes};
 use crate::journal::{Journal, Lag, Pen};
-use crate::scenario::{Node, Role, Scenario};
+use crate::scenario::{Node, Role, Scenario, Send};
 use crate::seams::disk::DiskConfig;
 use crate::seams::net::NetworkConfig;
 use crate::seams::{HostId, NodeId, Universe, UniverseConfig};
@@ -23,6 +23,7 @@ use crate::workload::ledger::Ledger;
 use crate::workload::operator::{self, OPERATOR, OperatorNode};
 use crate::workload::plan::Plan;
 use crate::workload::producer::ProducerNode;
+use crate::workload::transaction::Accounts;
 
 /// Wall-clock time at the start of a run: 10 November 2025, 16:00 UTC, which is midnight of
 /// Double-11 in Hangzhou.
@@ -97,6 +98,7 @@ impl Stage {
             .collect();
         let album = operator::needs_album(&scenario).then(Arc::<Album>::default);
         let mut ledgers: BTreeMap<&str, Arc<Ledger>> = BTreeMap::new();
+        let mut accounts: BTreeMap<&str, Arc<Accounts>> = BTreeMap::new();
         for (node, place) in places {
             let broker = (node.role == Role::Broker).then_some(node.name.as_str());
             let pen = Pen::new(&self.journal, &self.universe, *place, broker);
@@ -125,7 +127,13 @@ impl Stage {
                     };
                     let entropy = seed.stream(&format!("plan {}", node.name));
                     let number = u16::try_from(number).unwrap_or(u16::MAX);
+                    let salt = || seed.stream(&format!("accounts {}", node.group)).next_u64();
+                    let accounts = (spec.send == Send::Transaction).then(|| {
+                        let new = || Arc::new(Accounts::new(spec.transactions, salt()));
+                        accounts.entry(&node.group).or_insert_with(new).clone()
+                    });
                     Arc::new(ProducerNode {
+                        accounts,
                         spec: Arc::new(spec.clone()),
                         group: node.group.clone(),
                         index: node.index,

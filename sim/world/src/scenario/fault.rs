@@ -80,9 +80,10 @@ pub enum Action {
         /// For how long.
         lasts: Duration,
     },
-    /// What consumers report as consumed (offsets, send-backs) never reaches the broker.
+    /// What consumers report as consumed (offsets, send-backs), and what producers tell of the ends
+    /// of transactions, never reaches the broker.
     LostAck {
-        /// Which consumers.
+        /// Which consumers and producers.
         nodes: Vec<String>,
         /// The share that is lost, 0 to 1.
         share: f64,

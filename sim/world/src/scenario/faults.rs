@@ -299,8 +299,8 @@ impl One<'_> {
     }
 
     fn node_fault(&self, kind: &str) -> Option<(Action, String)> {
-        let allowed = match kind {
-            "lost-ack" => &[Role::Consumer],
+        let allowed: &[Role] = match kind {
+            "lost-ack" => &[Role::Consumer, Role::Producer],
             "lost-response" => &[Role::Producer],
             "slow-disk" => &[Role::Broker],
             _ => EVERYBODY,

@@ -15,7 +15,7 @@ use super::topology::Role;
 use super::units::micros;
 use super::{
     Account, Behaviour, Cluster, Consumers, Listener, Model, Pops, Producers, Run, Select, Send,
-    Start, Topic,
+    Start, Topic, Transactions,
 };
 use super::{deliver, keys::Key, load};
 
@@ -69,8 +69,10 @@ fn producer_group(
             Some("async") => Send::Async,
             Some("oneway") => Send::Oneway,
             Some("batch") => Send::Batch(small(&producers::BATCH_SIZE)),
+            Some("transaction") => Send::Transaction,
             _ => Send::Sync,
         },
+        transactions: transactions(sheet),
         in_flight: small(&producers::IN_FLIGHT),
         timeout: duration(sheet, &producers::TIMEOUT),
         retries: sheet.small(&producers::RETRIES).unwrap_or_default(),
@@ -86,6 +88,21 @@ fn producer_group(
         refused: flag(sheet, &producers::REFUSED),
         deliver: deliver::read(sheet),
         recall: sheet.share(&producers::RECALL).map_or(0.0, |at| at.value),
+    }
+}
+
+fn transactions(sheet: &Sheet<'_>) -> Transactions {
+    let Some(sheet) = sheet.table(&producers::TRANSACTIONS, &keys::transactions::SECTION) else {
+        return Transactions::default();
+    };
+    let share = |key| sheet.share(key).map_or(0.0, |at| at.value);
+    Transactions {
+        rollback: share(&keys::transactions::ROLLBACK),
+        unknown: share(&keys::transactions::UNKNOWN),
+        unknown_checks: sheet
+            .small(&keys::transactions::UNKNOWN_CHECKS)
+            .unwrap_or_default(),
+        told_twice: share(&keys::transactions::TOLD_TWICE),
     }
 }
 
@@ -137,6 +154,7 @@ fn check_producers(sheet: &Sheet<'_>, group: &Producers, cluster: &Cluster) {
         let message = "a batch goes to one queue, so it cannot be split by order";
         problem(at(&producers::SELECT), message, "use send = \"sync\"");
     }
+    check_transactions(sheet, group);
     if group.resend > 0 && matches!(group.send, Send::Oneway | Send::Batch(_)) {
         let message = "only single messages that are answered are sent again";
         problem(
@@ -154,6 +172,32 @@ fn check_producers(sheet: &Sheet<'_>, group: &Producers, cluster: &Cluster) {
             &message,
             &format!("the cluster has {levels}"),
         );
+    }
+}
+
+fn check_transactions(sheet: &Sheet<'_>, group: &Producers) {
+    let problem = |key: &Key, message: &str, help: &str| {
+        let span = sheet.key_span(key.name).unwrap_or(sheet.span.clone());
+        sheet.problems.add(span, message, Some(help.to_owned()));
+    };
+    if group.send != Send::Transaction {
+        if sheet.table.contains_key(producers::TRANSACTIONS.name) {
+            let message = "`transactions` means nothing without send = \"transaction\"";
+            problem(
+                &producers::TRANSACTIONS,
+                message,
+                "add it, or leave them out",
+            );
+        }
+        return;
+    }
+    if group.delay_level > 0 {
+        let message = "RocketMQ does not delay transactions";
+        problem(&producers::DELAY_LEVEL, message, "leave out `delay-level`");
+    }
+    if group.select == Select::ByOrder {
+        let message = "RocketMQ chooses the queue of a transaction by itself";
+        problem(&producers::SELECT, message, "leave out `select`");
     }
 }
 

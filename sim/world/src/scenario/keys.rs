@@ -170,6 +170,13 @@ sections! {
         /// The delay levels, level 1 first. Redelivery number n waits for level n + 2.
         DELAY_LEVELS "delay-levels": Text,
             Default("\"1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h\"");
+        /// How old a half message is when its producer is asked about it first.
+        TRANSACTION_TIMEOUT "transaction-timeout": SOME_DURATION, Default("\"6s\"");
+        /// The time between two rounds of such questions.
+        TRANSACTION_CHECK_INTERVAL "transaction-check-interval":
+            Quantity(&DURATIONS, 100_000, 604_800_000_000), Default("\"60s\"");
+        /// How often is asked about a half message before it is given up.
+        TRANSACTION_CHECKS "transaction-checks": Count(1, 1000), Default("15");
     }
 
     /// Every link of the network, while no fault touches it.
@@ -231,8 +238,12 @@ sections! {
         /// "by-magnitude" }.
         SIZE "size": Special("a size or a table"), Default("\"256B\"");
         /// How it sends: sync waits for the response, async takes it in a callback, oneway has
-        /// none, batch packs messages that are due.
-        SEND "send": OneOf(&["sync", "async", "oneway", "batch"]), Default("\"sync\"");
+        /// none, batch packs messages that are due, transaction debits an account in a local
+        /// transaction and lets the message be seen if that was committed.
+        SEND "send": OneOf(&["sync", "async", "oneway", "batch", "transaction"]),
+            Default("\"sync\"");
+        /// send = "transaction": what becomes of the local transactions. See [transactions].
+        TRANSACTIONS "transactions": Special("a table"), Optional;
         /// Messages of one batch at most.
         BATCH_SIZE "batch-size": Count(1, 1024), Default("32");
         /// Sends of one node that may be in flight; what is due beyond that waits.
@@ -333,6 +344,18 @@ sections! {
         HOT_SHARE "hot-share": Share, Default("0.5");
     }
 
+    /// What becomes of local transactions. Those that are not rolled back are committed.
+    transactions "[transactions]" {
+        /// The share that is rolled back.
+        ROLLBACK "rollback": Share, Default("0.0");
+        /// The share of which the producer says at first that it does not know the end.
+        UNKNOWN "unknown": Share, Default("0.0");
+        /// How often the producers say so, of each of these, when brokers ask; then they tell.
+        UNKNOWN_CHECKS "unknown-checks": Count(0, 1000), Default("0");
+        /// The share of which the producer tells the broker the end twice.
+        TOLD_TWICE "told-twice": Share, Default("0.0");
+    }
+
     /// Sizes that differ.
     size "[size]" {
         /// The least.
@@ -424,7 +447,8 @@ sections! {
         RESTART "restart": Special("a table"), Optional;
         /// Processes stand still, as in a long garbage collection.
         FREEZE "freeze": Special("a table"), Optional;
-        /// What consumers report as consumed never reaches the broker.
+        /// What clients report never reaches the broker: consumers, what they have consumed;
+        /// producers, how transactions ended.
         LOST_ACK "lost-ack": Special("a table"), Optional;
         /// Messages are stored, but the responses never reach the producers.
         LOST_RESPONSE "lost-response": Special("a table"), Optional;
@@ -507,9 +531,10 @@ sections! {
         LASTS "lasts": SOME_DURATION, Required;
     }
 
-    /// lost-ack: offsets, acknowledgements and send-backs of consumers never reach the broker.
+    /// lost-ack: offsets, acknowledgements and send-backs of consumers, and producers' ends of
+    /// transactions, never reach the broker.
     lost_ack "[[faults]] lost-ack" {
-        /// Which consumers.
+        /// Which consumers or producers.
         NODE "node": Texts, Required;
         /// The share that is lost.
         SHARE "share": Share, Default("1.0");

@@ -73,6 +73,19 @@ pub struct Cluster {
     pub auto_create_topics: bool,
     /// The delay levels (`messageDelayLevel`), level 1 first.
     pub delay_levels: Vec<Duration>,
+    /// When producers are asked about transactions.
+    pub transactions: TransactionChecks,
+}
+
+/// When brokers ask producers what became of their transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionChecks {
+    /// How old a half message is at the first question (`transactionTimeOut`).
+    pub timeout: Duration,
+    /// The time between two rounds of questions (`transactionCheckInterval`).
+    pub interval: Duration,
+    /// How often is asked before a half message is given up (`transactionCheckMax`).
+    pub max_checks: u32,
 }
 
 /// An account of access control, as `plain_acl.yml` has it.
@@ -156,6 +169,8 @@ pub struct Producers {
     pub sizes: Sizes,
     /// How messages are sent.
     pub send: Send,
+    /// What becomes of local transactions, with [`Send::Transaction`].
+    pub transactions: Transactions,
     /// How many sends of one node may be in flight.
     pub in_flight: u32,
     /// Time for one send with all its retries (`sendMsgTimeout`).
@@ -209,6 +224,21 @@ pub enum Send {
     Oneway,
     /// Up to this many messages that are due travel as one batch.
     Batch(u32),
+    /// An account is debited in a local transaction that decides about the message.
+    Transaction,
+}
+
+/// What becomes of local transactions. Those that are not rolled back are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Transactions {
+    /// The share that is rolled back, 0 to 1.
+    pub rollback: f64,
+    /// The share of which the producer says at first that it does not know the end.
+    pub unknown: f64,
+    /// How often it says so of each of these when brokers ask.
+    pub unknown_checks: u32,
+    /// The share of which the producer tells the broker the end twice.
+    pub told_twice: f64,
 }
 
 /// A consumer group.

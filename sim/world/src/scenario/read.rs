@@ -1,5 +1,7 @@
 //! The file as a whole.
 
+use std::time::Duration;
+
 use hotfire_env::Defect;
 use indexmap::IndexMap;
 use toml_edit::Document;
@@ -9,7 +11,7 @@ use super::names::{self, Names};
 use super::problem::{Problem, Problems, suggest};
 use super::sheet::Sheet;
 use super::units::{DURATIONS, micros, show};
-use super::{Cluster, DiskSpec, Flush, Network, Run, Scenario, Topic};
+use super::{Cluster, DiskSpec, Flush, Network, Run, Scenario, Topic, TransactionChecks};
 use super::{accounts, actions, expect, faults, groups};
 
 pub(super) fn scenario(path: &str, text: &str) -> Result<Scenario, Vec<Problem>> {
@@ -107,6 +109,7 @@ fn read_cluster(sheet: &Sheet<'_>, names: &mut Names) -> Cluster {
     let name_servers = sheet.small(&cluster::NAME_SERVERS);
     let broker_groups = sheet.small(&cluster::BROKER_GROUPS);
     names.declare_servers(name_servers, broker_groups);
+    let duration = |key| sheet.duration(key).map_or(Duration::ZERO, |at| at.value);
     Cluster {
         name_servers: name_servers.unwrap_or(1),
         broker_groups: broker_groups.unwrap_or(1),
@@ -130,6 +133,11 @@ fn read_cluster(sheet: &Sheet<'_>, names: &mut Names) -> Cluster {
             .flag(&cluster::AUTO_CREATE_TOPICS)
             .is_some_and(|at| at.value),
         delay_levels: read_delay_levels(sheet),
+        transactions: TransactionChecks {
+            timeout: duration(&cluster::TRANSACTION_TIMEOUT),
+            interval: duration(&cluster::TRANSACTION_CHECK_INTERVAL),
+            max_checks: sheet.small(&cluster::TRANSACTION_CHECKS).unwrap_or(15),
+        },
     }
 }
 

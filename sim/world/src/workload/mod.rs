@@ -1,10 +1,11 @@
 //! What clients do in a scenario.
 //!
 //! The pure parts: load curves ([`load`]), what messages are made of ([`mix`], [`plan`]) and how
-//! they look ([`body`]), what listeners make of them ([`behaviour`]), and the books that duplicates
-//! cannot harm ([`ledger`]). They draw from the seed and from nothing else. The nodes that send and
-//! listen are real clients ([`producer`], [`consumer`], [`popper`]) that write down what they see; so
-//! does the [`operator`], who looks back at what was sent ([`album`]).
+//! they look ([`body`]), what listeners make of them ([`behaviour`]), the books that duplicates
+//! cannot harm ([`ledger`]), and the accounts that local transactions debit ([`transaction`]). They
+//! draw from the seed and from nothing else. The nodes that send and listen are real clients
+//! ([`producer`], [`consumer`], [`popper`]) that write down what they see; so does the [`operator`],
+//! who looks back at what was sent ([`album`]).
 
 pub mod album;
 pub mod behaviour;
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod popper;
 pub mod producer;
 mod timing;
+pub mod transaction;
 
 use hotfire_client::ClientConfig;
 

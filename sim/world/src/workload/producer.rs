@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hotfire_check::history::{Event, OpId, Order, SendKind, TopicId, Value};
-use hotfire_client::{ClientError, Producer, SelectByHash, SendError, SendResult, SendStatus};
+use hotfire_client::{
+    ClientError, Producer, SelectByHash, SendError, SendResult, SendStatus, TransactionProducer,
+};
 use hotfire_env::Env;
 use hotfire_protocol::Message;
 use parking_lot::Mutex;
@@ -16,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::album::{self, Album, Sent};
 use super::load::share;
 use super::plan::{Plan, Planned};
+use super::transaction::{self, Accounts, Debtor};
 use super::{body, client_config, timing};
 use crate::journal::Pen;
 use crate::scenario::{Producers, Select, Send};
@@ -33,6 +36,8 @@ pub struct ProducerNode {
     pub index: u32,
     /// What it sends.
     pub plan: Mutex<Plan>,
+    /// What its local transactions debit, if it sends in transactions.
+    pub accounts: Option<Arc<Accounts>>,
     /// When the load phase begins and ends, in simulated time.
     pub load: (Duration, Duration),
     /// The name servers, as `host:port`.
@@ -41,6 +46,25 @@ pub struct ProducerNode {
     pub pen: Pen,
     /// Where acknowledged messages are noted, if an operator looks some of them up.
     pub album: Option<Arc<Album>>,
+}
+
+/// What a process sends with.
+#[derive(Clone)]
+pub enum Client {
+    /// An ordinary producer.
+    Plain(Producer),
+    /// One that sends in transactions.
+    Transactions(TransactionProducer),
+}
+
+impl Client {
+    /// The producer that both are.
+    pub fn producer(&self) -> &Producer {
+        match self {
+            Self::Plain(producer) => producer,
+            Self::Transactions(producer) => producer,
+        }
+    }
 }
 
 /// Messages that are due and wait for their turn. Workers of one lane share it.
@@ -85,10 +109,25 @@ impl ProducerNode {
     ///
     /// # Errors
     /// What the client says of the configuration.
-    pub async fn start(&self, env: &Env) -> Result<Producer, ClientError> {
+    pub async fn start(&self, env: &Env) -> Result<Client, ClientError> {
         let spec = &self.spec;
-        Producer::builder(env)
-            .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
+        let client = client_config(&self.namesrv, spec.credentials.as_ref());
+        if let Some(accounts) = &self.accounts {
+            let debtor = Debtor {
+                accounts: accounts.clone(),
+                group: self.group.clone(),
+                pen: self.pen.clone(),
+            };
+            let builder = TransactionProducer::builder(env)
+                .client_config(client)
+                .group(&self.group)
+                .send_timeout(spec.timeout)
+                .retries(spec.retries)
+                .listener(debtor);
+            return builder.start().await.map(Client::Transactions);
+        }
+        let producer = Producer::builder(env)
+            .client_config(client)
             .group(&self.group)
             .send_timeout(spec.timeout)
             .retries(spec.retries)
@@ -96,11 +135,12 @@ impl ProducerNode {
             .compress_over(usize::try_from(spec.compress_over).unwrap_or(usize::MAX))
             .latency_fault_tolerance(spec.avoid_slow_brokers)
             .start()
-            .await
+            .await?;
+        Ok(Client::Plain(producer))
     }
 
     /// Sends until the load ends.
-    pub async fn send(self: &Arc<Self>, env: &Env, producer: &Producer) {
+    pub async fn send(self: &Arc<Self>, env: &Env, client: &Client) {
         let spec = &self.spec;
         let Some(topic) = self.pen.intern(|recorder| recorder.topic(&spec.topic)) else {
             return;
@@ -115,7 +155,7 @@ impl ProducerNode {
             let sender = Sender {
                 node: self.clone(),
                 env: env.clone(),
-                producer: producer.clone(),
+                client: client.clone(),
                 topic,
                 lane: lanes[worker % lanes.len()].clone(),
             };
@@ -187,7 +227,7 @@ fn lane_of(planned: &Planned, lanes: usize) -> usize {
 struct Sender {
     node: Arc<ProducerNode>,
     env: Env,
-    producer: Producer,
+    client: Client,
     topic: TopicId,
     lane: Arc<Lane>,
 }
@@ -196,7 +236,7 @@ impl Sender {
     async fn run(self) {
         let most = match self.node.spec.send {
             Send::Batch(most) => most as usize,
-            Send::Sync | Send::Async | Send::Oneway => 1,
+            Send::Sync | Send::Async | Send::Oneway | Send::Transaction => 1,
         };
         loop {
             let planned = self.lane.pop(most).await;
@@ -219,12 +259,21 @@ impl Sender {
             if self.node.spec.send == Send::Oneway {
                 return self.oneway(op, planned, self.send_oneway(planned, message).await);
             }
-            let result = self.send_once(planned, message).await;
+            let result = match (&self.client, &self.node.accounts) {
+                (Client::Transactions(producer), Some(accounts)) => {
+                    let value = planned.content.value;
+                    accounts.begin(value, op);
+                    self.send_in_transaction(producer, accounts, (op, value), message)
+                        .await
+                }
+                _ => self.send_once(planned, message).await,
+            };
             self.ended(op, planned, 0, &result);
             if planned.recall
                 && let (Ok(sent), Some(due_ms)) = (&result, due_ms)
             {
-                timing::recall_later(&self.node, &self.env, &self.producer, (op, due_ms), sent);
+                let producer = self.client.producer();
+                timing::recall_later(&self.node, &self.env, producer, (op, due_ms), sent);
             }
             if result.is_ok() || self.lane.closed.load(Ordering::Relaxed) {
                 return;
@@ -237,21 +286,53 @@ impl Sender {
         planned: &Planned,
         message: Message,
     ) -> Result<SendResult, SendError> {
+        let producer = self.client.producer();
         match (self.select_key(planned), self.node.spec.send) {
-            (Some(key), _) => self.producer.send_select(message, SelectByHash(&key)).await,
-            (None, Send::Async) => self.producer.send_async(message).await,
-            (None, _) => self.producer.send(message).await,
+            (Some(key), _) => producer.send_select(message, SelectByHash(&key)).await,
+            (None, Send::Async) => producer.send_async(message).await,
+            (None, _) => producer.send(message).await,
         }
+    }
+
+    /// Sends a half message; the listener runs its local transaction, and tells.
+    async fn send_in_transaction(
+        &self,
+        producer: &TransactionProducer,
+        accounts: &Accounts,
+        (op, value): (OpId, u64),
+        message: Message,
+    ) -> Result<SendResult, SendError> {
+        let sent = producer.send_in_transaction(message).await?;
+        let tells = || {
+            self.node.pen.write(|_| Event::LocalTransaction {
+                op,
+                value: Value(value),
+                state: transaction::state(sent.state),
+            });
+        };
+        if sent.send.status != SendStatus::SendOk {
+            // The local transaction did not run: the client has rolled the message back.
+            tells();
+        }
+        if accounts.told_twice(value) {
+            tells();
+            let again = producer.end_transaction(&sent.send, sent.state);
+            if let Err(error) = again.await {
+                tracing::debug!(%error, "an end of a transaction was not told twice");
+            }
+        }
+        Ok(sent.send)
     }
 
     async fn send_oneway(&self, planned: &Planned, message: Message) -> Result<(), SendError> {
         match self.select_key(planned) {
             Some(key) => {
-                self.producer
+                self.client
+                    .producer()
                     .send_oneway_select(message, SelectByHash(&key))
                     .await
             }
-            None => self.producer.send_oneway(message).await,
+            None => self.client.producer().send_oneway(message).await,
         }
     }
 
@@ -273,7 +354,7 @@ impl Sender {
             .iter()
             .map(|planned| self.message(planned, None))
             .collect();
-        let result = self.producer.send_batch(messages).await;
+        let result = self.client.producer().send_batch(messages).await;
         for (position, (op, planned)) in ops.into_iter().zip(several).enumerate() {
             self.ended(op, planned, position, &result);
         }
@@ -311,9 +392,10 @@ impl Sender {
             value: Value(planned.content.value),
             topic: self.topic,
             order: planned.content.order.map(|(id, seq)| Order { id, seq }),
-            kind: match due_ms {
-                Some(_) => SendKind::Timed,
-                None => SendKind::Normal,
+            kind: match (self.node.spec.send, due_ms) {
+                (Send::Transaction, _) => SendKind::Transaction,
+                (_, Some(_)) => SendKind::Timed,
+                (_, None) => SendKind::Normal,
             },
             delay_level: self.node.spec.delay_level,
             bytes: planned.size.max(body::MIN_SIZE),

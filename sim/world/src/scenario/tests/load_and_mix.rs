@@ -102,3 +102,25 @@ fn messages_ask_for_a_time_after_the_send_or_for_one_time() {
         assert!(deliver(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn transactions_need_a_transactional_send_and_take_neither_delay_nor_order() {
+    let plain = LEAST.trim_end().to_owned() + "\ntransactions = { rollback = 0.5 }\n";
+    assert_snapshot!(refusal_of(&plain), @r#"
+    9:1 `transactions` means nothing without send = "transaction"
+        add it, or leave them out
+    "#);
+    let more = r#"
+send = "transaction"
+transactions = { rollback = 0.5 }
+orders = { count = 5 }
+select = "by-order"
+delay-level = 1
+"#;
+    assert_snapshot!(refusal_of(&(LEAST.trim_end().to_owned() + more)), @r"
+    12:1 RocketMQ chooses the queue of a transaction by itself
+        leave out `select`
+    13:1 RocketMQ does not delay transactions
+        leave out `delay-level`
+    ");
+}
