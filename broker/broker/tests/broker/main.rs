@@ -4,12 +4,14 @@
 
 mod acl;
 mod admin;
+mod admin_figures;
 mod clients;
 #[cfg(feature = "defects")]
 mod defects;
 mod delay;
 mod filter;
 mod golden;
+mod golden_admin;
 mod offsets;
 mod overload;
 mod pop;
