@@ -70,7 +70,7 @@ cases! {
     a_broker_that_grants_any_lock_violates_inv_excl:
         Excl, GrantAnyLock, "orderly-restart";
     a_broker_that_wakes_nobody_violates_inv_wake:
-        Wake, WakeNobody, "calm";
+        Wake, WakeNobody, "long-calm";
     a_retry_without_delay_violates_inv_retry:
         Retry, RetryAtOnce, "failures";
     a_broker_that_drops_exhausted_messages_violates_inv_dlq:

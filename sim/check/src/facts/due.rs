@@ -46,7 +46,7 @@ impl Facts<'_> {
         i64::try_from(ms).unwrap_or(i64::MAX)
     }
 
-    /// Where brokers can be watched: the copies of a message that wait, or waited, and are not lost.
+    /// Where brokers can be watched: the copies of a message that wait, or waited, and are kept.
     pub(crate) fn dues(&self, message: u32) -> impl Iterator<Item = Due> + '_ {
         let waits = |append: &&Append| !append.is_lost() && append.reconsume == 0;
         self.log

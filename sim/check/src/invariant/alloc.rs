@@ -192,7 +192,8 @@ impl Case<'_> {
         let there = self.sessions.iter().filter(is_there);
         // With no owner, the last one tells how it came.
         let last = self.sessions.iter().filter(|s| s.closed <= at).max_by_key(|s| s.closed);
-        let records: Vec<_> = there.chain(last.filter(|_| count == 0)).map(|s| self.first(s)).collect();
+        let records: Vec<_> =
+            there.chain(last.filter(|_| count == 0)).map(|s| self.first(s)).collect();
         facts.evidence(summary, NONE, at, &records)
     }
 
@@ -300,7 +301,8 @@ mod tests {
         let broadcasting = || {
             let group =
                 GroupContract { broadcasting: true, ..GroupContract::concurrent("g", &["t"]) };
-            let mut s = Story::new(contract(Contract { groups: vec![group], ..Contract::default() }));
+            let mut s =
+                Story::new(contract(Contract { groups: vec![group], ..Contract::default() }));
             s.at(1.0).subscribe("m1").subscribe("m2").assign("m1", "t#0").assign("m1", "t#1");
             s.assign("m2", "t#0");
             s

@@ -94,19 +94,14 @@ fn outside(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
     let tolerance = facts.contract.clock_tolerance_ms.max(1) * 1000;
     if first.at.0 + tolerance < due.0 {
         findings.violation(|| {
-            let what = format!("was handed out {:.3}s before its time", due.since(first.at) as f64 / 1e6);
+            let what =
+                format!("was handed out {:.3}s before its time", due.since(first.at) as f64 / 1e6);
             evidence(facts, message, first.at, &what, &[first.record])
         });
     }
 }
 
-fn evidence(
-    facts: &Facts<'_>,
-    message: u32,
-    at: SimTime,
-    what: &str,
-    records: &[u32],
-) -> Evidence {
+fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
     let mut records = records.to_vec();
     records.extend(facts.ops_of(message).map(|op| op.record));
     records.extend(facts.timers(message).map(|timer| timer.record));

@@ -40,7 +40,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         if let Some(&unwanted) = facts.features.unwanted.get(&(delivery.group, delivery.value)) {
             findings.violation(|| {
                 let records = [unwanted, delivery.record];
-                let what = "which its filter must not let through";
+                let what = ("was handed", "which its filter must not let through");
                 evidence(facts, (delivery.group, delivery.value), delivery.at, what, &records)
             });
         }
@@ -76,7 +76,7 @@ fn missing(facts: &Facts<'_>, findings: &mut Findings) {
                 || facts.was_skipped(audience.group, op);
             if !excused {
                 let at = facts.record(pull).map_or(facts.end(), |record| record.at);
-                let what = "not, although its filter lets it through";
+                let what = ("was not handed", "although its filter lets it through");
                 findings.violation(|| evidence(facts, key, at, what, &[pull]));
             }
         }
@@ -138,13 +138,13 @@ fn evidence(
     facts: &Facts<'_>,
     (group, message): (GroupId, u32),
     at: SimTime,
-    what: &str,
+    (verb, why): (&str, &str),
     records: &[u32],
 ) -> Evidence {
     let mut records = records.to_vec();
     records.extend(facts.ops_of(message).flat_map(|op| [op.record, op.end_record]));
     let group = facts.names().group_name(group);
-    let summary = format!("{group} was handed {} {what}", facts.message_name(message));
+    let summary = format!("{group} {verb} {} {why}", facts.message_name(message));
     facts.evidence(summary, message, at, &records)
 }
 

@@ -7,7 +7,7 @@ use super::popped::{Case, Return, cases};
 use super::{Findings, Invariant};
 
 pub(super) static INVARIANT: Invariant = Invariant {
-    statement: "An acknowledgement with a valid handle is honoured, one with a stale handle is not.",
+    statement: "An acknowledgement with a valid handle is honoured, with a stale one it is not.",
     explanation: "\
 Whoever pops a message gets a handle, and a new one whenever the invisible time is changed. With the
 newest handle, and while the message is hidden, the message can be acknowledged: then it must not
@@ -78,7 +78,12 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         if spare > SPARE_US && !facts.trouble.disturbed(delivery.at, ack.ended) {
             findings.violation(|| {
                 let records = [ack.record, ack.end_record];
-                case.evidence(of, ack.ended, "could not be acknowledged with a valid handle", &records)
+                case.evidence(
+                    of,
+                    ack.ended,
+                    "could not be acknowledged with a valid handle",
+                    &records,
+                )
             });
         }
         return;

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::facts::{Facts, Name, NONE};
+use crate::facts::{Facts, NONE, Name};
 
 use super::{Findings, Invariant};
 
@@ -33,8 +33,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             continue;
         }
         findings.violation(|| {
-            let (one, other) =
-                (facts.message_name(value(first)), facts.message_name(value(name)));
+            let (one, other) = (facts.message_name(value(first)), facts.message_name(value(name)));
             let records = [first, name].map(|name| {
                 let sent = facts.ops.get(name.op as usize).map_or(NONE, |op| op.record);
                 [sent, name.record]

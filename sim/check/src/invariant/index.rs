@@ -32,7 +32,8 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         let Some((op, stored)) = stored(facts, query) else { continue };
         findings.exercise();
         if query.strangers > 0 {
-            findings.violation(|| evidence(facts, query, op, "was looked up and others were shown"));
+            findings
+                .violation(|| evidence(facts, query, op, "was looked up and others were shown"));
         }
         if query.found {
             continue;

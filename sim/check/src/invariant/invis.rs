@@ -43,20 +43,24 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
 
 fn hidden(case: &Case<'_>, findings: &mut Findings, (delivery, pop): (&Delivery, &Pop)) {
     let Some(next) = case.next_after(delivery.at) else { return };
-    let acked = |ack: &crate::facts::Ack| ack.outcome != CallOutcome::Refused && ack.invoked < next.at;
-    let Some(hiding) = pop.hiding_at(next.at).filter(|_| !pop.acks.iter().any(acked)) else { return };
+    let acked =
+        |ack: &crate::facts::Ack| ack.outcome != CallOutcome::Refused && ack.invoked < next.at;
+    let Some(hiding) = pop.hiding_at(next.at).filter(|_| !pop.acks.iter().any(acked)) else {
+        return;
+    };
     findings.exercise();
     let early = case.hidden_for_us(delivery, hiding, next.at);
     if early <= GRACE_US {
         return;
     }
     let evidence = || {
-        let what = format!("came again {:.3}s before its invisible time was over", early as f64 / 1e6);
+        let what =
+            format!("came again {:.3}s before its invisible time was over", early as f64 / 1e6);
         case.evidence((delivery, pop), next.at, &what, &[next.record])
     };
-    let back = case.broker(delivery).is_some_and(|broker| {
-        case.facts.features.went_back(broker, delivery.at, next.at)
-    });
+    let back = case
+        .broker(delivery)
+        .is_some_and(|broker| case.facts.features.went_back(broker, delivery.at, next.at));
     if case.crashed(delivery, delivery.at, next.at) {
         findings.legal("came again early after a crash of the broker", evidence);
     } else if back {

@@ -73,13 +73,7 @@ fn judge(facts: &Facts<'_>, findings: &mut Findings, message: u32, (due, wait): 
     }
 }
 
-fn evidence(
-    facts: &Facts<'_>,
-    message: u32,
-    at: SimTime,
-    what: &str,
-    records: &[u32],
-) -> Evidence {
+fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
     let mut records = records.to_vec();
     records.extend(facts.ops_of(message).map(|op| op.record));
     records.extend(facts.timers(message).map(|timer| timer.record));

@@ -97,24 +97,13 @@ fn recalled(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
     }
 }
 
-fn in_time(
-    facts: &Facts<'_>,
-    node: crate::history::NodeId,
-    timer: &Timer,
-    ended: SimTime,
-) -> bool {
+fn in_time(facts: &Facts<'_>, node: crate::history::NodeId, timer: &Timer, ended: SimTime) -> bool {
     let precision = i64::try_from(facts.contract.timer_precision_ms).unwrap_or(i64::MAX / 1000);
     let due_us = timer.due_ms.saturating_mul(1000);
     facts.wall_us(node, ended) + precision * 1000 + RECALL_US < due_us
 }
 
-fn evidence(
-    facts: &Facts<'_>,
-    message: u32,
-    at: SimTime,
-    what: &str,
-    records: &[u32],
-) -> Evidence {
+fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
     let mut records = records.to_vec();
     records.extend(facts.ops_of(message).flat_map(|op| [op.record, op.end_record]));
     records.extend(facts.timers(message).map(|timer| timer.record));

@@ -85,7 +85,8 @@ impl Case<'_> {
                 findings.violation(|| self.evidence(what, at, record));
             } else if rolled_back {
                 let why = "a commit after a rollback, which delivers";
-                findings.legal(why, || self.evidence("was rolled back, then committed", at, record));
+                findings
+                    .legal(why, || self.evidence("was rolled back, then committed", at, record));
             } else if number > 0 {
                 let why = "a transaction committed several times, which delivers as often";
                 findings.legal(why, || self.evidence("was committed again", at, record));

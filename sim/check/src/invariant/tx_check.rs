@@ -140,9 +140,9 @@ impl Case<'_> {
         let late = |at: SimTime, grace| at.since(end) > grace && !self.was_down(end, at);
         let stored = self.halves().find(|half| late(half.at, ROUND_US));
         let stored = stored.map(|half| (half.at, half.record));
-        let asked = self.checks().find(|answer| {
-            late(answer.at, ASK_US) && !facts.trouble.disturbed(end, answer.at)
-        });
+        let asked = self
+            .checks()
+            .find(|answer| late(answer.at, ASK_US) && !facts.trouble.disturbed(end, answer.at));
         let asked = asked.map(|answer| (answer.at, answer.record));
         if let Some((at, record)) = stored.or(asked) {
             let what = "was asked about although the broker was done with it";

@@ -78,13 +78,7 @@ fn in_log(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
     }
 }
 
-fn evidence(
-    facts: &Facts<'_>,
-    message: u32,
-    half: &Append,
-    at: SimTime,
-    what: &str,
-) -> Evidence {
+fn evidence(facts: &Facts<'_>, message: u32, half: &Append, at: SimTime, what: &str) -> Evidence {
     let mut records: Vec<_> = facts.ops_of(message).map(|op| op.record).collect();
     records.push(half.record);
     records.extend(facts.copies_in(message, TopicKind::Discarded).map(|copy| copy.record));

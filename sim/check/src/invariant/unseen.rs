@@ -180,27 +180,27 @@ impl Audiences {
 }
 
 fn evidence(facts: &Facts<'_>, message: u32, audience: u32, done: SimTime) -> Evidence {
-        let mut records = Vec::new();
-        if let Some(op) = facts.ok_op(message) {
-            records.extend([op.record, op.end_record]);
+    let mut records = Vec::new();
+    if let Some(op) = facts.ok_op(message) {
+        records.extend([op.record, op.end_record]);
+    }
+    let list = facts.delivered_to(message, audience);
+    let last = facts.each(list).last();
+    records.push(last.map_or(NONE, |delivery| delivery.record));
+    records.push(last.map_or(NONE, |delivery| delivery.finish_record));
+    let name = facts.message_name(message);
+    let who = facts.audiences.get(audience as usize).map_or_else(String::new, |audience| {
+        let group = facts.names().group_name(audience.group);
+        match audience.member {
+            Some(member) => format!("{} of {group}", facts.names().node_name(member)),
+            None => group.to_owned(),
         }
-        let list = facts.delivered_to(message, audience);
-        let last = facts.each(list).last();
-        records.push(last.map_or(NONE, |delivery| delivery.record));
-        records.push(last.map_or(NONE, |delivery| delivery.finish_record));
-        let name = facts.message_name(message);
-        let who = facts.audiences.get(audience as usize).map_or_else(String::new, |audience| {
-            let group = facts.names().group_name(audience.group);
-            match audience.member {
-                Some(member) => format!("{} of {group}", facts.names().node_name(member)),
-                None => group.to_owned(),
-            }
-        });
-        let summary = match last {
-            None => format!("{who} was never handed {name}"),
-            Some(_) => format!("{who} was handed {name} only by members that died with it"),
-        };
-        facts.evidence(summary, message, done, &records)
+    });
+    let summary = match last {
+        None => format!("{who} was never handed {name}"),
+        Some(_) => format!("{who} was handed {name} only by members that died with it"),
+    };
+    facts.evidence(summary, message, done, &records)
 }
 
 #[cfg(test)]
@@ -299,8 +299,7 @@ mod tests {
     #[test]
     fn a_broadcasting_member_need_not_see_what_was_sent_before_it_came() {
         let group = GroupContract { broadcasting: true, ..GroupContract::concurrent("g", &["t"]) };
-        let contract =
-            Contract { groups: vec![group], flush: Flush::Sync, ..Contract::default() };
+        let contract = Contract { groups: vec![group], flush: Flush::Sync, ..Contract::default() };
         let mut s = Story::new(contract);
         s.at(1.0).assign("m1", "t#0").pull("m1", "t#0", 0, 0).at(2.0).send(7, "t#0", 0);
         s.at(3.0).assign("m2", "t#0").pull("m2", "t#0", 1, 0).send(8, "t#0", 1);
@@ -337,7 +336,13 @@ mod tests {
     fn what_was_committed_or_is_due_must_come() {
         let mut s = Story::new(Story::contract());
         s.subscribe("m1").at(1.0).send_half(7, 0).local(7, TransactionState::Commit);
-        s.append(7, "t#0", 0, 0).send_timed(8, 5.0, 0).at(5.5).append(8, "t#0", 1, 0).drain().at(99.0).done(true);
+        s.append(7, "t#0", 0, 0)
+            .send_timed(8, 5.0, 0)
+            .at(5.5)
+            .append(8, "t#0", 1, 0)
+            .drain()
+            .at(99.0)
+            .done(true);
         s.check(Unseen).violated(2);
     }
 

@@ -552,7 +552,12 @@ fn left_to_nobody(run: &mut Run, choice: usize) -> Option<InvariantId> {
         return None;
     };
     // Whoever has it last gives it up.
-    let same = |event: &Event| matches!(event, Event::Assigned { group: g, queue: q, .. } if (*g, *q) == (group, queue));
+    let same = |event: &Event| match event {
+        Event::Assigned {
+            group: g, queue: q, ..
+        } => (*g, *q) == (group, queue),
+        _ => false,
+    };
     let last = run.places(same).into_iter().next_back()?;
     let node = run.events[last].1;
     run.add(node, &[Event::Revoked { group, queue }]);
