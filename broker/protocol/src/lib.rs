@@ -14,7 +14,7 @@
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
 //! - [`date`]: times as texts.
-//! - [`stats`]: counters.
+//! - [`stats`]: how brokers count over time.
 
 pub mod acl;
 pub mod body;
