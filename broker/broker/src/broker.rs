@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle, defect};
+use hotfire_metrics::Exporter;
 use hotfire_protocol::topic;
 use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
 use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver, TimerStore};
@@ -22,6 +23,7 @@ use crate::config_file;
 use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
+use crate::metrics::{self, Metrics};
 use crate::observer::BrokerObserver;
 use crate::pop::{self, Pop};
 use crate::processor::{Processor, pull, send};
@@ -70,6 +72,7 @@ pub struct Broker {
     servers: Vec<Server>,
     local: SocketAddr,
     tasks: Mutex<Vec<TaskHandle>>,
+    exporter: Option<Exporter>,
 }
 
 impl Broker {
@@ -116,6 +119,7 @@ impl Broker {
             }
         }));
         pop::restore(&state);
+        let exporter = export(env, &state).await?;
         let servers = listen(env, &state).await?;
         let local = servers.first().map_or(state.address(), Server::local);
         let mut tasks = spawn_services(&state);
@@ -128,12 +132,18 @@ impl Broker {
             servers,
             local,
             tasks: Mutex::new(tasks),
+            exporter,
         })
     }
 
     /// The address that is listened on.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where metrics are handed out, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.exporter.as_ref().map(Exporter::local)
     }
 
     /// The address that clients are told.
@@ -152,6 +162,9 @@ impl Broker {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             task.abort();
+        }
+        if let Some(exporter) = &self.exporter {
+            exporter.shutdown();
         }
         self.state.unregister().await;
         for server in &self.servers {
@@ -254,6 +267,7 @@ fn load(
         log_end_at_start: store.max_phy_offset(),
         config_version: Mutex::new(new_version(started_ms)),
         stats: Mutex::new(Stats::new(Instant::now(), started_ms)),
+        metrics: config.metrics.enabled().then(Metrics::new),
         store,
         ip,
         port: OnceLock::new(),
@@ -283,6 +297,19 @@ fn load(
         defect_clock: AtomicU64::new(0),
         config: RwLock::new(Arc::new(config)),
     })
+}
+
+/// Hands out metrics, if that is wanted.
+async fn export(env: &Env, state: &Arc<State>) -> Result<Option<Exporter>, BrokerError> {
+    let Some(metrics) = &state.metrics else {
+        return Ok(None);
+    };
+    let address = state.config().metrics.address();
+    let registry = metrics::registry(state, metrics);
+    match Exporter::start(env, &address, registry).await {
+        Ok(exporter) => Ok(Some(exporter)),
+        Err(source) => Err(BrokerError::Listen { address, source }),
+    }
 }
 
 /// Listens on the main port and, if wanted, on the fast one.

@@ -24,6 +24,7 @@ mod consumers;
 mod delay;
 mod filter;
 mod groups;
+mod metrics;
 mod observer;
 mod pop;
 mod processor;

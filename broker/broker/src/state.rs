@@ -24,6 +24,7 @@ use crate::consumers::{Consumers, MembersChanged};
 use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
+use crate::metrics::Metrics;
 use crate::observer::BrokerObserver;
 use crate::pop::Pop;
 use crate::producers::Producers;
@@ -62,6 +63,8 @@ pub(crate) struct State {
     /// Counts the changes of the configuration.
     pub config_version: Mutex<DataVersion>,
     pub stats: Mutex<Stats>,
+    /// If they are handed out.
+    pub metrics: Option<Metrics>,
 
     /// If access control is on.
     pub acl: Option<AccessControl>,

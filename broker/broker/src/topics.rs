@@ -78,6 +78,11 @@ impl Topics {
         self.topics.extend(file.topic_config_table);
     }
 
+    /// How many topics there are.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
     /// A topic.
     pub fn get(&self, name: &str) -> Option<&TopicConfig> {
         self.topics.get(name)

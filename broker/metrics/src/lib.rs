@@ -11,7 +11,12 @@
 
 mod exporter;
 mod options;
+mod requests;
 
 pub use exporter::Exporter;
 pub use options::{MetricsExporterType, MetricsOptions};
 pub use prometheus_client;
+pub use requests::RequestTimes;
+
+/// Names and values that tell figures of one name apart.
+pub type Labels = Vec<(&'static str, String)>;

@@ -29,9 +29,17 @@ async fn exporter() -> (Env, Exporter, tempfile::TempDir) {
 
 async fn ask(env: &Env, request: &str) -> String {
     let mut connection = env.network().connect(ADDRESS).await.unwrap();
-    connection.stream.write_all(request.as_bytes()).await.unwrap();
+    connection
+        .stream
+        .write_all(request.as_bytes())
+        .await
+        .unwrap();
     let mut response = String::new();
-    connection.stream.read_to_string(&mut response).await.unwrap();
+    connection
+        .stream
+        .read_to_string(&mut response)
+        .await
+        .unwrap();
     response
 }
 

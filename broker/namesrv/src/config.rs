@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hotfire_metrics::MetricsOptions;
 use hotfire_protocol::java_properties;
 use hotfire_remoting::Tls;
 
@@ -22,6 +23,10 @@ pub struct NamesrvConfig {
     pub order_message_enable: bool,
     /// A connection without traffic for this long is closed (`serverChannelMaxIdleTimeSeconds`).
     pub server_channel_max_idle_time: Duration,
+    /// Whether and where metrics are handed out; on port 5558 unless told otherwise, for 5557 is the
+    /// broker's. The keys are the broker's: `metricsExporterType`, `metricsPromExporterHost`,
+    /// `metricsPromExporterPort`. They are not among those that requests show.
+    pub metrics: MetricsOptions,
     /// How connections are encrypted. No key: whoever starts the name server sets it.
     pub tls: Tls,
 }
@@ -35,6 +40,10 @@ impl Default for NamesrvConfig {
             scan_not_active_broker_interval: Duration::from_secs(10),
             order_message_enable: false,
             server_channel_max_idle_time: Duration::from_secs(120),
+            metrics: MetricsOptions {
+                port: 5558,
+                ..MetricsOptions::default()
+            },
             tls: Tls::default(),
         }
     }
@@ -119,6 +128,14 @@ impl NamesrvConfig {
                 // An `int` in Java; more would be beyond what clocks can count to.
                 let seconds: u32 = value.parse().map_err(|_| malformed("a number"))?;
                 self.server_channel_max_idle_time = Duration::from_secs(seconds.max(1).into());
+            }
+            "metricsExporterType" => {
+                let exporter = value.parse().map_err(|_| malformed("DISABLE or PROM"))?;
+                self.metrics.exporter = exporter;
+            }
+            "metricsPromExporterHost" => self.metrics.host = value.to_owned(),
+            "metricsPromExporterPort" => {
+                self.metrics.port = value.parse().map_err(|_| malformed("a port"))?;
             }
             _ => {}
         }

@@ -23,6 +23,7 @@
 
 mod config;
 mod kv;
+mod metrics;
 mod processor;
 mod route;
 mod server;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hotfire_env::Env;
+use hotfire_metrics::RequestTimes;
 use hotfire_protocol::body::{
     DataVersion, KVTable, RegisterBrokerBody, TopicConfigSerializeWrapper, TopicList,
     TopicRouteData,
@@ -22,15 +23,19 @@ use hotfire_protocol::header::topic::{
 use hotfire_protocol::{HeaderError, RemotingCommand, RequestCode, ResponseCode, version};
 use hotfire_remoting::{Channel, ConnectionId, Handled, RequestHandler};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::config::UpdateError;
 use crate::kv::{self, KvConfigManager, NAMESPACE_ORDER_TOPIC_CONFIG};
+use crate::metrics::Figures;
 use crate::{NamesrvConfig, Registration, RouteInfoManager};
 
 /// What the requests are answered from.
 pub(crate) struct Processor {
     env: Env,
     state: Mutex<State>,
+    /// If metrics are handed out.
+    pub(crate) requests: Option<RequestTimes>,
 }
 
 struct State {
@@ -58,10 +63,17 @@ type Answer = Result<RemotingCommand, Refusal>;
 
 impl RequestHandler for Processor {
     fn handle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
-        match self.answer(channel, &request) {
-            Some(Ok(response)) => Handled::Reply(response),
-            Some(Err(Refusal(code, remark))) => {
-                Handled::Reply(request.response_error(code, remark))
+        let begin = Instant::now();
+        let response = self.answer(channel, &request).map(|answer| {
+            answer.unwrap_or_else(|Refusal(code, remark)| request.response_error(code, remark))
+        });
+        match response {
+            Some(response) => {
+                if let Some(requests) = &self.requests {
+                    let code = ResponseCode(response.code).name();
+                    requests.answered(RequestCode(request.code).name(), code, begin.elapsed());
+                }
+                Handled::Reply(response)
             }
             None => {
                 // So does 4.9.8: its processor returns no response, and the peer times out.
@@ -93,6 +105,7 @@ impl RequestHandler for Processor {
 
 impl Processor {
     pub(crate) fn new(env: &Env, config: NamesrvConfig, kv: KvConfigManager) -> Self {
+        let requests = config.metrics.enabled().then(RequestTimes::default);
         let (routes, channels) = (RouteInfoManager::new(), BTreeMap::new());
         let state = Mutex::new(State {
             config,
@@ -103,6 +116,21 @@ impl Processor {
         Self {
             env: env.clone(),
             state,
+            requests,
+        }
+    }
+
+    /// How much there is.
+    pub(crate) fn figures(&self) -> Figures {
+        let state = self.state.lock();
+        let info = state.routes.cluster_info();
+        let count = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+        let addresses = info.broker_addr_table.values();
+        Figures {
+            clusters: count(info.cluster_addr_table.len()),
+            brokers: count(addresses.map(|broker| broker.broker_addrs.len()).sum()),
+            topics: count(state.routes.all_topics().topic_list.len()),
+            connections: count(state.channels.len()),
         }
     }
 

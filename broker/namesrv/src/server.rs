@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle};
+use hotfire_metrics::{Exporter, MetricsOptions};
 use hotfire_remoting::{Limits, Server, ServerConfig};
 
 use crate::processor::Processor;
-use crate::{KvConfigManager, NamesrvConfig};
+use crate::{KvConfigManager, NamesrvConfig, metrics};
 
 /// When expired brokers are looked for the first time.
 const FIRST_SCAN: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub enum NamesrvError {
 pub struct NameServer {
     server: Server,
     scan: TaskHandle,
+    exporter: Option<Exporter>,
 }
 
 impl NameServer {
@@ -63,7 +65,9 @@ impl NameServer {
             tls: config.tls.server.clone(),
             ..ServerConfig::default()
         };
+        let metrics = config.metrics.clone();
         let processor = Arc::new(Processor::new(env, config, kv));
+        let exporter = export(env, &metrics, &processor).await?;
         let server = Server::bind(env, &address, server, processor.clone())
             .await
             .map_err(|source| NamesrvError::Listen { address, source })?;
@@ -75,7 +79,11 @@ impl NameServer {
             }
         });
         tracing::info!(local = %server.local(), "the name server is up");
-        Ok(Self { server, scan })
+        Ok(Self {
+            server,
+            scan,
+            exporter,
+        })
     }
 
     /// The address that is listened on.
@@ -83,10 +91,35 @@ impl NameServer {
         self.server.local()
     }
 
+    /// Where metrics are handed out, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.exporter.as_ref().map(Exporter::local)
+    }
+
     /// Stops serving and closes every connection.
     pub async fn shutdown(&self) {
         self.scan.abort();
+        if let Some(exporter) = &self.exporter {
+            exporter.shutdown();
+        }
         self.server.shutdown().await;
         tracing::info!(local = %self.local(), "the name server is down");
+    }
+}
+
+/// Hands out metrics, if that is wanted.
+async fn export(
+    env: &Env,
+    options: &MetricsOptions,
+    processor: &Arc<Processor>,
+) -> Result<Option<Exporter>, NamesrvError> {
+    let Some(requests) = &processor.requests else {
+        return Ok(None);
+    };
+    let address = options.address();
+    let registry = metrics::registry(processor, requests);
+    match Exporter::start(env, &address, registry).await {
+        Ok(exporter) => Ok(Some(exporter)),
+        Err(source) => Err(NamesrvError::Listen { address, source }),
     }
 }

@@ -100,6 +100,13 @@ struct ServeFiles {
     /// What to log, in the notation of RUST_LOG: info, or hotfire_broker=debug,warn.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
+    /// How to log: text for people, or json, one object per line.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = serve::LogFormat::Text)]
+    log_format: serve::LogFormat,
+    /// Hand out metrics for Prometheus on this port; those of a name server beside a broker on the
+    /// next one. [default: what the configuration says]
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -202,13 +209,14 @@ impl ServeFiles {
         broker: Option<Port>,
         namesrv_addrs: Vec<String>,
     ) -> Result<Exit, String> {
-        serve::log(&self.log)?;
+        serve::log(&self.log, self.log_format)?;
         serve::serve(&serve::Request {
             data: self.data,
             namesrv,
             broker,
             namesrv_addrs,
             config: self.config,
+            metrics_port: self.metrics_port,
         })
     }
 }

@@ -1,10 +1,12 @@
 //! `hotfire serve`, `hotfire namesrv` and `hotfire broker`: the stack on real TCP and real files.
 
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use hotfire_broker::{Broker, BrokerConfig};
 use hotfire_env::{Env, real};
+use hotfire_metrics::MetricsExporterType;
 use hotfire_namesrv::{NameServer, NamesrvConfig};
 use hotfire_remoting::{Tls, TlsSettings};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,16 +28,30 @@ pub struct Request {
     pub namesrv_addrs: Vec<String>,
     /// A configuration file, in the format of Apache RocketMQ's.
     pub config: Option<PathBuf>,
+    /// Where to hand out metrics, whatever the configuration says.
+    pub metrics_port: Option<u16>,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 /// Logs to stderr what passes the filter.
-pub fn log(filter: &str) -> Result<(), String> {
+pub fn log(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+        .with_ansi(io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
     Ok(())
 }
 
@@ -59,7 +75,7 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
     };
     let namesrv = request
         .namesrv
-        .map(|port| namesrv_config(port, text_of_namesrv));
+        .map(|port| namesrv_config(request, port, text_of_namesrv));
     let namesrv = namesrv.transpose().map_err(wrong)?;
     let broker = request
         .broker
@@ -95,8 +111,14 @@ fn tls_settings(text: &str) -> Result<TlsSettings, String> {
     Ok(settings)
 }
 
-fn namesrv_config(port: Port, text: &str) -> Result<NamesrvConfig, String> {
+fn namesrv_config(request: &Request, port: Port, text: &str) -> Result<NamesrvConfig, String> {
     let mut config = NamesrvConfig::from_properties(text)?;
+    if let Some(port) = request.metrics_port {
+        let beside = u16::from(request.broker.is_some() && port != 0);
+        let next = port.checked_add(beside);
+        config.metrics.port = next.ok_or("there is no port behind that of the metrics")?;
+        config.metrics.exporter = MetricsExporterType::Prom;
+    }
     if let Some(port) = port {
         config.listen = format!("0.0.0.0:{port}");
     }
@@ -105,6 +127,10 @@ fn namesrv_config(port: Port, text: &str) -> Result<NamesrvConfig, String> {
 
 fn broker_config(request: &Request, port: Port, text: &str) -> Result<BrokerConfig, String> {
     let mut config = BrokerConfig::from_properties(text).map_err(|error| error.to_string())?;
+    if let Some(port) = request.metrics_port {
+        config.metrics.port = port;
+        config.metrics.exporter = MetricsExporterType::Prom;
+    }
     if let Some(port) = port {
         config.listen = format!("0.0.0.0:{port}");
     }
@@ -112,6 +138,13 @@ fn broker_config(request: &Request, port: Port, text: &str) -> Result<BrokerConf
         config.namesrv_addrs.clone_from(&request.namesrv_addrs);
     }
     Ok(config)
+}
+
+/// Says where metrics are, if they are.
+fn print_metrics(of: &str, address: Option<SocketAddr>) {
+    if let Some(address) = address {
+        print::line(&format!("metrics of the {of} on http://{address}/metrics"));
+    }
 }
 
 struct Running {
@@ -137,6 +170,7 @@ impl Running {
                 .await
                 .map_err(|error| error.to_string())?;
             print::line(&format!("name server ready on {}", server.local()));
+            print_metrics("name server", server.metrics_address());
             running.namesrv = Some(server);
         }
         if let Some(mut config) = broker {
@@ -152,6 +186,7 @@ impl Running {
                     print::line(&format!(
                         "broker ready on {local}, known to clients as {address}"
                     ));
+                    print_metrics("broker", broker.metrics_address());
                     running.broker = Some(broker);
                 }
                 Err(error) => {

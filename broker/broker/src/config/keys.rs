@@ -5,6 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use hotfire_metrics::MetricsExporterType;
 use hotfire_store::FlushDiskType;
 
 use super::BrokerConfig;
@@ -39,7 +40,7 @@ macro_rules! parsed_property {
 
 parsed_property!(
     bool: "true or false", i32: "a number", i64: "a number", usize: "a number",
-    u32: "a number", u64: "a number"
+    u32: "a number", u64: "a number", u16: "a port", MetricsExporterType: "DISABLE or PROM"
 );
 
 impl Property for String {
@@ -120,6 +121,9 @@ const KEYS: &[Key] = keys! {
     "traceTopicEnable" => trace_topic_enable,
     "msgTraceTopicName" => msg_trace_topic_name,
     "storeReplyMessageEnable" => store_reply_message_enable,
+    "metricsExporterType" => metrics.exporter,
+    "metricsPromExporterHost" => metrics.host,
+    "metricsPromExporterPort" => metrics.port,
     "recallMessageEnable" => recall_message_enable,
     "allowRecallWhenBrokerNotWriteable" => allow_recall_when_broker_not_writeable,
     "longPollingEnable" => long_polling_enable,

@@ -5,6 +5,7 @@ mod properties;
 
 use std::time::Duration;
 
+use hotfire_metrics::MetricsOptions;
 use hotfire_protocol::java_properties;
 use hotfire_remoting::{Tls, TlsSettings};
 use hotfire_store::StoreConfig;
@@ -63,6 +64,9 @@ pub struct BrokerConfig {
     /// Whether replies to requests are stored as well as handed over
     /// (`storeReplyMessageEnable`). Default true.
     pub store_reply_message_enable: bool,
+    /// Whether and where metrics are handed out (`metricsExporterType`,
+    /// `metricsPromExporterHost`, `metricsPromExporterPort`). Default: they are not.
+    pub metrics: MetricsOptions,
 
     /// Whether messages that wait for their time can be called back (`recallMessageEnable`). Default
     /// false.
@@ -158,6 +162,7 @@ impl Default for BrokerConfig {
             trace_topic_enable: false,
             msg_trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
             store_reply_message_enable: true,
+            metrics: MetricsOptions::default(),
             recall_message_enable: false,
             allow_recall_when_broker_not_writeable: true,
             long_polling_enable: true,

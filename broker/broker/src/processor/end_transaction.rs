@@ -2,12 +2,13 @@
 //! taken up again: RESUME_CHECK_HALF_MESSAGE (`AdminBrokerProcessor`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hotfire_env::defect;
 use hotfire_protocol::header::transaction::{
     EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader,
 };
-use hotfire_protocol::message::{id, sys_flag};
+use hotfire_protocol::message::{id, property, sys_flag};
 use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode};
 use hotfire_remoting::Handled;
 use hotfire_store::{PutMessageStatus, PutResult};
@@ -90,16 +91,22 @@ fn commit(
         Ok(half) => half,
         Err(refusal) => return Ended::Answered(Err(refusal)),
     };
-    let half_offset = half.queue_offset;
+    let (half_offset, stored_ms) = (half.queue_offset, half.store_timestamp);
     let Some(mut message) = transaction::final_message(half) else {
         let remark = "the half message has no real topic and queue";
         return Ended::Answered(Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark)));
     };
+    let metrics = broker.metrics.as_ref();
+    let topic = metrics.map(|_| message.message.topic.clone());
     if let Err(why) = broker.divert(&mut message) {
         return Ended::Answered(Err(why.refusal(&broker.config())));
     }
     let waits = message.message.waits_for_store() && broker.sync_flush;
     let put = broker.store.append(message);
+    if let (Some(metrics), Some(topic)) = (&broker.metrics, topic) {
+        let took = broker.env.now_ms().saturating_sub(stored_ms).max(0);
+        metrics.transaction_ended(&topic, true, Duration::from_millis(took.unsigned_abs()));
+    }
     if put.status == PutMessageStatus::PutOk && waits {
         Ended::Waits(Flushing { put, half_offset })
     } else {
@@ -129,6 +136,10 @@ fn rollback(
 ) -> Answer {
     let half = look_up(broker, header)?;
     let half_offset = half.queue_offset;
+    if let Some(metrics) = &broker.metrics {
+        let topic = half.message.properties.get(property::REAL_TOPIC);
+        metrics.transaction_ended(topic.unwrap_or_default(), false, Duration::ZERO);
+    }
     if defect!(broker.env, DeliverRolledBack)
         && let Some(message) = transaction::final_message(half)
     {

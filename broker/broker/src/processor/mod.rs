@@ -31,6 +31,7 @@ use hotfire_env::defect;
 use hotfire_protocol::header::Field;
 use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
+use tokio::time::Instant;
 
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -60,7 +61,10 @@ impl RequestHandler for Processor {
             }
             return refused;
         }
-        self.serve(channel, request)
+        if self.broker.metrics.is_none() {
+            return self.serve(channel, request);
+        }
+        self.measure(channel, request)
     }
 
     fn connected(&self, channel: &Channel) {
@@ -82,6 +86,29 @@ impl RequestHandler for Processor {
 }
 
 impl Processor {
+    /// Serves a request and notes how long its answer took. What is parked is not measured.
+    fn measure(&self, channel: &Channel, request: RemotingCommand) -> Handled {
+        let (begin, code) = (Instant::now(), request.code);
+        let broker = self.broker.clone();
+        let note = move |response: &RemotingCommand| {
+            if let Some(metrics) = &broker.metrics {
+                metrics.answered(code, response.code, begin.elapsed());
+            }
+        };
+        match self.serve(channel, request) {
+            Handled::Reply(response) => {
+                note(&response);
+                Handled::Reply(response)
+            }
+            Handled::Later(answering) => Handled::Later(Box::pin(async move {
+                let response = answering.await;
+                response.iter().for_each(note);
+                response
+            })),
+            Handled::None => Handled::None,
+        }
+    }
+
     /// Takes a request that may be served.
     fn serve(&self, channel: &Channel, request: RemotingCommand) -> Handled {
         let broker = &self.broker;

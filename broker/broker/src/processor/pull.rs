@@ -235,6 +235,10 @@ fn serve(
         .stats
         .lock()
         .got(header.group, header.topic, messages, bytes, now);
+    if let Some(metrics) = &broker.metrics {
+        let (group, topic, next) = (header.group, header.topic, found.next_begin_offset);
+        metrics.got(group, topic, header.queue_id, next, (messages, bytes));
+    }
     let code = response_code(found.status, header.queue_offset);
     let parks = code == ResponseCode::PULL_NOT_FOUND && first_pass && header.has(sys_flag::SUSPEND);
     let served = if parks {

@@ -17,6 +17,7 @@ use super::faq;
 use super::send_header::SendHeader;
 use super::send_outcome::outcome;
 use crate::config::BrokerConfig;
+use crate::metrics::MessageType;
 use crate::refusal::Refusal;
 use crate::retry;
 use crate::state::{State, Waiting};
@@ -56,6 +57,8 @@ struct Answer {
     recall_handle: Option<String>,
     /// When the request was taken.
     started: Instant,
+    /// For the metrics, if there are any.
+    kind: Option<MessageType>,
 }
 
 /// Takes a send: runs it, queues it behind those that wait for the disk, or refuses it.
@@ -335,6 +338,8 @@ fn put_single(
         properties.remove(property::WAIT);
     }
     properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
+    let metrics = broker.metrics.as_ref();
+    let kind = metrics.map(|_| MessageType::of(&message.message.properties));
     let (queue_id, started) = (message.queue_id, Instant::now());
     if half {
         transaction::make_half(&mut message);
@@ -356,6 +361,7 @@ fn put_single(
         queue_id,
         recall_handle,
         started,
+        kind,
     };
     Ok(sent(broker, config, header.topic, put, waits, answer))
 }
@@ -422,6 +428,9 @@ fn dead_letter(
         let remark = format!("topic[{dead_letters}] not exist");
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     }
+    if let Some(metrics) = &broker.metrics {
+        metrics.dead_letter(group, &message.message.topic);
+    }
     message.message.topic = dead_letters;
     message.queue_id = 0;
     message.message.properties.remove(property::DELAY);
@@ -459,6 +468,7 @@ fn put_batch(
         queue_id,
         recall_handle: None,
         started: Instant::now(),
+        kind: broker.metrics.is_some().then_some(MessageType::Normal),
     };
     let put = broker.store.append_batch(MessageBatch { shared });
     Ok(sent(broker, config, header.topic, put, waits, answer))
@@ -505,9 +515,12 @@ fn sent(
     if let Some(append) = put.append.as_ref().filter(|_| stored) {
         let messages = 1 + append.more_offsets.len() as u64;
         let mut stats = broker.stats.lock();
-        stats
-            .broker
-            .put(topic, messages, append.bytes as u64, answer.started);
+        let bytes = append.bytes as u64;
+        stats.broker.put(topic, messages, bytes, answer.started);
+        drop(stats);
+        if let (Some(metrics), Some(kind)) = (&broker.metrics, answer.kind) {
+            metrics.put(topic, kind, messages, bytes);
+        }
     }
     if stored && waits && broker.sync_flush {
         Sent::Waits(Flushing { put, answer })

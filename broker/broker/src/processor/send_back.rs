@@ -73,6 +73,9 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
                 .broker
                 .sent_back(&header.group, &origin, Instant::now());
             drop(stats);
+            if let (Some(metrics), Retry::DeadLetter) = (&broker.metrics, retry) {
+                metrics.dead_letter(&header.group, &origin);
+            }
             done(request)
         }
         status => Err(Refusal::new(ResponseCode::SYSTEM_ERROR, status.name())),

@@ -12,6 +12,7 @@ mod delay;
 mod filter;
 mod golden;
 mod golden_admin;
+mod metrics;
 mod offsets;
 mod overload;
 mod pop;

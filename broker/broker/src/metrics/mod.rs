@@ -1,0 +1,224 @@
+//! What a broker tells of itself to Prometheus, under the names of Apache RocketMQ 5
+//! (`BrokerMetricsManager`, `DefaultStoreMetricsManager`, `RemotingMetricsManager`).
+//!
+//! Counters and histograms are moved as things happen; gauges are looked up when somebody asks.
+//! Without an exporter there is nothing of this: [`State::metrics`](crate::state::State::metrics)
+//! is `None`.
+//!
+//! Left out of what Java has: latencies of creating topics and groups, RocksDB, the cold-data and
+//! the pop buffer's own figures, and push through OpenTelemetry.
+
+mod gauges;
+mod labels;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hotfire_metrics::prometheus_client::metrics::counter::Counter;
+use hotfire_metrics::prometheus_client::metrics::family::Family;
+use hotfire_metrics::prometheus_client::metrics::histogram::Histogram;
+use hotfire_metrics::prometheus_client::registry::Registry;
+use hotfire_metrics::{Labels, RequestTimes};
+use hotfire_protocol::{RequestCode, ResponseCode};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::state::State;
+pub(crate) use labels::MessageType;
+
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// Where a group stands in the queues that it has pulled.
+type Pulled = FxHashMap<(String, String, i32), i64>;
+
+/// The figures that are moved as things happen.
+pub(crate) struct Metrics {
+    messages_in: Counters,
+    throughput_in: Counters,
+    message_size: Histograms,
+    messages_out: Counters,
+    throughput_out: Counters,
+    sent_to_dlq: Counters,
+    committed: Counters,
+    rolled_back: Counters,
+    finish_latency: Histograms,
+    requests: RequestTimes,
+    /// The next offset that a group has not been given yet.
+    pulled: Mutex<Pulled>,
+}
+
+/// Sizes in bytes (`BrokerMetricsManager.initMetricsView`).
+fn sizes() -> Histogram {
+    const KIB: f64 = 1024.0;
+    Histogram::new([
+        KIB,
+        4.0 * KIB,
+        512.0 * KIB,
+        1024.0 * KIB,
+        2048.0 * KIB,
+        4096.0 * KIB,
+    ])
+}
+
+/// Times between a half message and its end, in milliseconds.
+fn transaction_times() -> Histogram {
+    const MINUTE: f64 = 60_000.0;
+    Histogram::new([
+        5_000.0,
+        MINUTE,
+        10.0 * MINUTE,
+        60.0 * MINUTE,
+        720.0 * MINUTE,
+        1440.0 * MINUTE,
+    ])
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        Self {
+            messages_in: Counters::default(),
+            throughput_in: Counters::default(),
+            message_size: Histograms::new_with_constructor(sizes),
+            messages_out: Counters::default(),
+            throughput_out: Counters::default(),
+            sent_to_dlq: Counters::default(),
+            committed: Counters::default(),
+            rolled_back: Counters::default(),
+            finish_latency: Histograms::new_with_constructor(transaction_times),
+            requests: RequestTimes::default(),
+            pulled: Mutex::default(),
+        }
+    }
+
+    /// A producer's messages were stored.
+    pub fn put(&self, topic: &str, kind: MessageType, messages: u64, bytes: u64) {
+        let labels = labels::sent(topic, kind);
+        self.messages_in.get_or_create(&labels).inc_by(messages);
+        self.throughput_in.get_or_create(&labels).inc_by(bytes);
+        let size = bytes / messages.max(1);
+        let labels = labels::sized(topic, kind);
+        self.message_size
+            .get_or_create(&labels)
+            .observe(size as f64);
+    }
+
+    /// A group was given messages of a queue, and may go on at `next`.
+    pub fn got(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        next: i64,
+        (messages, bytes): (u64, u64),
+    ) {
+        let key = (group.to_owned(), topic.to_owned(), queue_id);
+        self.pulled.lock().insert(key, next);
+        if messages > 0 {
+            let labels = labels::received(group, topic);
+            self.messages_out.get_or_create(&labels).inc_by(messages);
+            self.throughput_out.get_or_create(&labels).inc_by(bytes);
+        }
+    }
+
+    /// A group's message became a dead letter.
+    pub fn dead_letter(&self, group: &str, topic: &str) {
+        let labels = labels::received(group, topic);
+        self.sent_to_dlq.get_or_create(&labels).inc();
+    }
+
+    /// A transaction of a message of this topic ended, so long after its half message was stored.
+    pub fn transaction_ended(&self, topic: &str, committed: bool, took: Duration) {
+        let labels = vec![("topic", topic.to_owned())];
+        let counters = if committed {
+            let took = took.as_millis() as f64;
+            self.finish_latency.get_or_create(&labels).observe(took);
+            &self.committed
+        } else {
+            &self.rolled_back
+        };
+        counters.get_or_create(&labels).inc();
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, request: i32, response: i32, took: Duration) {
+        let (request, response) = (RequestCode(request), ResponseCode(response));
+        self.requests.answered(request.name(), response.name(), took);
+    }
+
+    fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        let key = (group.to_owned(), topic.to_owned(), queue_id);
+        self.pulled.lock().get(&key).copied()
+    }
+}
+
+/// The registry of a broker that has metrics.
+pub(crate) fn registry(broker: &Arc<State>, metrics: &Metrics) -> Registry {
+    let config = broker.config();
+    let labels = [
+        ("cluster", config.broker_cluster_name.clone()),
+        ("node_type", "broker".to_owned()),
+        ("node_id", config.broker_name.clone()),
+    ];
+    let labels = labels.map(|(name, value)| (name.into(), value.into()));
+    let mut registry = Registry::with_labels(labels.into_iter());
+    let counters = [
+        (
+            "rocketmq_messages_in",
+            "Messages stored",
+            &metrics.messages_in,
+        ),
+        (
+            "rocketmq_throughput_in",
+            "Bytes of messages stored",
+            &metrics.throughput_in,
+        ),
+        (
+            "rocketmq_messages_out",
+            "Messages given to groups",
+            &metrics.messages_out,
+        ),
+        (
+            "rocketmq_throughput_out",
+            "Bytes given to groups",
+            &metrics.throughput_out,
+        ),
+        (
+            "rocketmq_send_to_dlq_messages",
+            "Dead letters",
+            &metrics.sent_to_dlq,
+        ),
+        (
+            "rocketmq_commit_messages",
+            "Transactions committed",
+            &metrics.committed,
+        ),
+        (
+            "rocketmq_rollback_messages",
+            "Transactions rolled back",
+            &metrics.rolled_back,
+        ),
+    ];
+    for (name, help, family) in counters {
+        registry.register(name, help, family.clone());
+    }
+    let histograms = [
+        (
+            "rocketmq_message_size",
+            "Bytes of one message",
+            &metrics.message_size,
+        ),
+        (
+            "rocketmq_finish_message_latency",
+            "Milliseconds from a half message to its commit",
+            &metrics.finish_latency,
+        ),
+    ];
+    for (name, help, family) in histograms {
+        registry.register(name, help, family.clone());
+    }
+    metrics.requests.register(&mut registry);
+    registry.register_collector(Box::new(gauges::Gauges::of(broker)));
+    registry
+}
