@@ -74,6 +74,8 @@ defects! {
     GrantAnyLock = "grant-any-lock",
     /// A message that arrives wakes no pull that waits for it. INV-WAKE.
     WakeNobody = "wake-nobody",
+    /// The consumer takes tags of one hash for one tag, as the broker does. INV-FILTER.
+    LooseTags = "loose-tags",
     /// A failed message is sent back with no delay. INV-RETRY.
     RetryAtOnce = "retry-at-once",
     /// A message that exhausted its retries is dropped instead of going to the dead-letter queue. INV-DLQ.

@@ -168,7 +168,8 @@ impl Core {
         }
         let filtered = messages.into_iter().filter(|message| {
             // The broker compares hashes; equal hashes are not equal tags.
-            slot.subscription.matches_tag(message.message.tag())
+            let loose = defect!(self.env, LooseTags);
+            loose || slot.subscription.matches_tag(message.message.tag())
         });
         let client = &self.instance.config;
         let mut batch: Vec<_> = filtered

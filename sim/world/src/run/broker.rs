@@ -54,6 +54,10 @@ impl BrokerNode {
             config: BrokerConfig {
                 broker_name: name.to_owned(),
                 namesrv_addrs: namesrv,
+                enable_property_filter: scenario
+                    .consumers
+                    .values()
+                    .any(|group| !group.sql.is_empty()),
                 acl_enable: !scenario.accounts.is_empty(),
                 auto_create_topic_enable: scenario.cluster.auto_create_topics,
                 recall_message_enable: scenario.producers.values().any(|p| p.recall > 0.0),

@@ -92,6 +92,7 @@ fn debtors(scenario: &Scenario) -> Vec<String> {
 }
 
 fn group(name: &str, spec: &Consumers) -> GroupContract {
+    let filtered = !spec.sql.is_empty() || spec.topics.values().any(|expression| expression != "*");
     GroupContract {
         group: name.to_owned(),
         listener: match spec.listener {
@@ -105,7 +106,9 @@ fn group(name: &str, spec: &Consumers) -> GroupContract {
             .map_or(-1, |most| i32::try_from(most).unwrap_or(i32::MAX)),
         idempotent: spec.idempotent,
         pop: spec.listener == scenario::Listener::Simple,
-        filtered: spec.topics.values().any(|expression| expression != "*"),
+        filtered,
+        // The producers say of every message which groups must not get it.
+        judged: filtered && spec.listener != scenario::Listener::Simple,
         ..GroupContract::default()
     }
 }

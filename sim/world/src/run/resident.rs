@@ -1,5 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use hotfire_client::ClientError;
 use hotfire_env::{BoxFuture, Env};
 use hotfire_namesrv::{NameServer, NamesrvConfig};
 
@@ -8,6 +10,9 @@ use crate::scenario::Listener;
 use crate::workload::consumer::ConsumerNode;
 use crate::workload::operator::OperatorNode;
 use crate::workload::producer::ProducerNode;
+
+/// When a consumer that could not start is started again.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// What runs on a node: it is given a fresh process's seams for each of its lives.
 pub(super) trait Resident: Send + Sync {
@@ -57,9 +62,13 @@ impl Resident for ConsumerNode {
             if self.spec.listener == Listener::Simple {
                 return pop(&self, &env, &stop).await;
             }
-            let consumer = match self.start(&env).await {
-                Ok(consumer) => consumer,
-                Err(error) => panic!("a consumer of {} did not start: {error}", self.group),
+            let consumer = loop {
+                match self.start(&env).await {
+                    Ok(consumer) => break consumer,
+                    // No broker could be asked about its SQL: whoever runs it tries again.
+                    Err(ClientError::Rpc(_)) => tokio::time::sleep(START_AGAIN).await,
+                    Err(error) => panic!("a consumer of {} did not start: {error}", self.group),
+                }
             };
             stop.asked().await;
             consumer.shutdown().await;

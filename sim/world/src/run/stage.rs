@@ -24,6 +24,7 @@ use crate::workload::operator::{self, OPERATOR, OperatorNode};
 use crate::workload::plan::Plan;
 use crate::workload::producer::ProducerNode;
 use crate::workload::transaction::Accounts;
+use crate::workload::wants::Wants;
 
 /// Wall-clock time at the start of a run: 10 November 2025, 16:00 UTC, which is midnight of
 /// Double-11 in Hangzhou.
@@ -138,6 +139,7 @@ impl Stage {
                         group: node.group.clone(),
                         index: node.index,
                         plan: Mutex::new(Plan::new(spec, number, node.index, entropy)),
+                        wants: Wants::of_topic(&scenario, &spec.topic),
                         load,
                         namesrv: namesrv.clone(),
                         pen: pen.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::accounts::credentials;
+use super::filters;
 use super::keys::{self, consumers, producers, takes, top};
 use super::names::Names;
 use super::problem::suggest;
@@ -64,6 +65,7 @@ fn producer_group(
             _ => Select::RoundRobin,
         },
         tags: tags(sheet),
+        properties: filters::properties(sheet),
         sizes: load::read_sizes(sheet),
         send: match sheet.one_of(&producers::SEND) {
             Some("async") => Send::Async,
@@ -211,6 +213,7 @@ pub(super) fn consumers(
     for (name, sheet) in tables(file, &top::CONSUMERS, &keys::consumers::SECTION) {
         declare(names, &sheet, &name, Role::Consumer, &consumers::NODES);
         let mut group = consumer_group(&sheet, topics);
+        filters::check(&sheet, &group);
         let keys = (&consumers::ACCOUNT, &consumers::SECRET);
         group.credentials = credentials(&sheet, keys, accounts);
         check_consumers(&sheet, &group);
@@ -226,6 +229,8 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
     Consumers {
         nodes: small(&consumers::NODES),
         topics: subscriptions(sheet, topics),
+        sql: filters::sql(sheet),
+        wants: filters::wants(sheet),
         listener: match sheet.one_of(&consumers::LISTENER) {
             Some("orderly") => Listener::Orderly,
             Some("simple") => Listener::Simple,

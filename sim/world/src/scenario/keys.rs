@@ -234,6 +234,9 @@ sections! {
         SELECT "select": OneOf(&["round-robin", "by-order"]), Default("\"round-robin\"");
         /// Tags: one of them is drawn for every message. None if left out.
         TAGS "tags": Texts, Optional;
+        /// Properties: for each, one of its values is drawn for every message, as in { price =
+        /// ["5", "50", ""] }; "" stands for a message without the property.
+        PROPERTIES "properties": Special("a table of texts"), Optional;
         /// Size of message bodies: one size, or { from = …, to = …, spread = "even" |
         /// "by-magnitude" }.
         SIZE "size": Special("a size or a table"), Default("\"256B\"");
@@ -373,6 +376,12 @@ sections! {
         /// What it subscribes to: a topic, a list of topics, or a table from topic to tag
         /// expression, as in { orders = "paid || shipped" }.
         TOPICS "topics": Special("a topic, a list, or a table"), Required;
+        /// SQL expressions by topic, as in { orders = "price > 20" }, instead of tags. Brokers are
+        /// then configured to filter by properties.
+        SQL "sql": Special("a table from topic to text"), Optional;
+        /// In other words, for the verdict: which messages the SQL lets through, by the values of
+        /// properties, as in { price = ["50"] }, or a list of such tables, one of which must fit.
+        WANTS "wants": Special("a table of texts, or a list"), Optional;
         /// How messages reach the listener: concurrent; orderly, queue by queue; simple, there is
         /// none, and the members pop, process and acknowledge.
         LISTENER "listener": OneOf(&["concurrent", "orderly", "simple"]),

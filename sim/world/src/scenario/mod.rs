@@ -15,6 +15,7 @@ mod deliver;
 mod expect;
 pub mod fault;
 mod faults;
+mod filters;
 mod groups;
 mod keys;
 mod load;

@@ -148,6 +148,9 @@ pub struct Topic {
     pub queues: u32,
 }
 
+/// Values by property; the empty one stands for a message without the property.
+pub type Choices = IndexMap<String, Vec<String>>;
+
 /// A producer group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Producers {
@@ -165,6 +168,8 @@ pub struct Producers {
     pub select: Select,
     /// One of these tags is drawn for every message; none if empty.
     pub tags: Vec<String>,
+    /// For each property one of these values is drawn for every message.
+    pub properties: Choices,
     /// Sizes of message bodies.
     pub sizes: Sizes,
     /// How messages are sent.
@@ -248,6 +253,10 @@ pub struct Consumers {
     pub nodes: u32,
     /// Topics and the tag expression of each, `*` for every message.
     pub topics: IndexMap<String, String>,
+    /// Topics of which a part is subscribed to by SQL, and the expression of each.
+    pub sql: IndexMap<String, String>,
+    /// Which messages that means: those that one of these choices fits.
+    pub wants: Vec<Choices>,
     /// How messages reach the listener.
     pub listener: Listener,
     /// Whether the members share the messages or all get every one.

@@ -66,7 +66,10 @@ impl ConsumerNode {
             builder = builder.instance_name(&self.name);
         }
         for (topic, expression) in &spec.topics {
-            builder = builder.subscribe(topic, expression);
+            builder = match spec.sql.get(topic) {
+                Some(sql) => builder.subscribe_sql(topic, sql),
+                None => builder.subscribe(topic, expression),
+            };
         }
         self.write_subscriptions(&watcher);
         match spec.listener {

@@ -20,6 +20,7 @@ pub mod popper;
 pub mod producer;
 mod timing;
 pub mod transaction;
+pub mod wants;
 
 use hotfire_client::ClientConfig;
 

@@ -7,6 +7,7 @@ use hotfire_env::{Entropy, EntropyExt};
 
 use super::body::Content;
 use super::mix::{OrderDeck, Sizes};
+use super::wants;
 use crate::scenario::{Deliver, Producers};
 
 /// The amounts of messages are below this, in cents.
@@ -25,6 +26,8 @@ pub struct Planned {
     pub after: Option<Duration>,
     /// Whether it is called back before its time.
     pub recall: bool,
+    /// Its properties, as the number of a combination of values.
+    pub combination: u64,
 }
 
 /// Plans the messages of one node. It outlives the node's process, as the users behind it do: a
@@ -38,6 +41,7 @@ pub struct Plan {
     tags: u16,
     after: Option<(Duration, Duration)>,
     recall: f64,
+    combinations: u64,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -53,6 +57,7 @@ impl Plan {
             tags: u16::try_from(spec.tags.len()).unwrap_or(u16::MAX),
             after: spec.deliver.and_then(Deliver::drawn),
             recall: spec.recall,
+            combinations: wants::combinations(spec),
             entropy,
         }
     }
@@ -78,6 +83,10 @@ impl Iterator for Plan {
         self.planned += 1;
         let order = self.deck.as_mut().and_then(|deck| deck.draw(entropy));
         let tag = (self.tags > 0).then(|| entropy.below(u64::from(self.tags)) as u16);
+        let combination = match self.combinations {
+            1 => 0,
+            several => entropy.below(several),
+        };
         Some(Planned {
             content: Content {
                 value,
@@ -91,6 +100,7 @@ impl Iterator for Plan {
                 from + Duration::from_millis(entropy.below(spread + 1))
             }),
             recall: self.recall > 0.0 && entropy.chance(self.recall),
+            combination,
         })
     }
 }

@@ -19,6 +19,7 @@ use super::album::{self, Album, Sent};
 use super::load::share;
 use super::plan::{Plan, Planned};
 use super::transaction::{self, Accounts, Debtor};
+use super::wants::{self, Wants};
 use super::{body, client_config, timing};
 use crate::journal::Pen;
 use crate::scenario::{Producers, Select, Send};
@@ -38,6 +39,8 @@ pub struct ProducerNode {
     pub plan: Mutex<Plan>,
     /// What its local transactions debit, if it sends in transactions.
     pub accounts: Option<Arc<Accounts>>,
+    /// The groups that want only a part of it.
+    pub wants: Vec<Wants>,
     /// When the load phase begins and ends, in simulated time.
     pub load: (Duration, Duration),
     /// The name servers, as `host:port`.
@@ -364,8 +367,11 @@ impl Sender {
         let spec = &self.node.spec;
         let body = body::encode(&planned.content, planned.size);
         let mut message = Message::new(spec.topic.as_str(), body);
-        if let Some(tag) = planned.tag.and_then(|tag| spec.tags.get(usize::from(tag))) {
+        if let Some(tag) = self.tag(planned) {
             message = message.with_tag(tag);
+        }
+        for (name, value) in wants::properties(spec, planned.combination) {
+            message = message.with_property(name.to_owned(), value);
         }
         let order = planned.content.order.map(|(order, _)| order_key(order));
         let own = self.node.album.as_ref();
@@ -403,7 +409,29 @@ impl Sender {
         if let Some(due_ms) = due_ms {
             pen.write(|_| Event::Timed { op, due_ms });
         }
+        self.judge(planned);
         Some(op)
+    }
+
+    fn tag(&self, planned: &Planned) -> Option<&str> {
+        let tags = &self.node.spec.tags;
+        Some(tags.get(usize::from(planned.tag?))?.as_str())
+    }
+
+    /// Writes down which groups must not get a message.
+    fn judge(&self, planned: &Planned) {
+        let node = &self.node;
+        if node.wants.is_empty() {
+            return;
+        }
+        let properties = wants::properties(&node.spec, planned.combination);
+        let tag = self.tag(planned);
+        for wants in node.wants.iter().filter(|of| !of.wants(tag, &properties)) {
+            node.pen.write(|recorder| Event::Unwanted {
+                group: recorder.group(&wants.group),
+                value: Value(planned.content.value),
+            });
+        }
     }
 
     /// Writes down how a send ended; `position` is that of the message in a batch.

@@ -1,5 +1,6 @@
 mod accounts;
 mod faults;
+mod filters;
 mod load_and_mix;
 mod reading;
 mod reports;
