@@ -144,7 +144,8 @@ impl Metrics {
     /// A request was answered.
     pub fn answered(&self, request: i32, response: i32, took: Duration) {
         let (request, response) = (RequestCode(request), ResponseCode(response));
-        self.requests.answered(request.name(), response.name(), took);
+        self.requests
+            .answered(request.name(), response.name(), took);
     }
 
     fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {

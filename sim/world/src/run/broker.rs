@@ -187,7 +187,9 @@ impl Observer {
 
 impl StoreObserver for Observer {
     fn appended(&self, record: &RecordView<'_>) {
-        let value = value_of(record);
+        // A reply says what its request says, but is another message.
+        let reply = record.topic.ends_with(topic::REPLY_POSTFIX);
+        let value = value_of(record).filter(|_| !reply);
         self.pen.write(|recorder| Event::Appended {
             queue: recorder.queue(record.topic, self.broker(), record.queue_id),
             reconsume: u16::try_from(record.reconsume_times).unwrap_or(u16::MAX),

@@ -72,6 +72,7 @@ fn producer_group(
             Some("oneway") => Send::Oneway,
             Some("batch") => Send::Batch(small(&producers::BATCH_SIZE)),
             Some("transaction") => Send::Transaction,
+            Some("request") => Send::Request,
             _ => Send::Sync,
         },
         transactions: transactions(sheet),
@@ -157,7 +158,8 @@ fn check_producers(sheet: &Sheet<'_>, group: &Producers, cluster: &Cluster) {
         problem(at(&producers::SELECT), message, "use send = \"sync\"");
     }
     check_transactions(sheet, group);
-    if group.resend > 0 && matches!(group.send, Send::Oneway | Send::Batch(_)) {
+    let once = matches!(group.send, Send::Oneway | Send::Batch(_) | Send::Request);
+    if group.resend > 0 && once {
         let message = "only single messages that are answered are sent again";
         problem(
             at(&producers::RESEND),
@@ -256,6 +258,7 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
         pull_batch_size: small(&consumers::PULL_BATCH_SIZE),
         threads: small(&consumers::THREADS),
         idempotent: flag(sheet, &consumers::IDEMPOTENT),
+        replies: flag(sheet, &consumers::REPLIES),
         credentials: None,
         pops: Pops {
             invisible: duration(sheet, &consumers::INVISIBLE),

@@ -242,8 +242,9 @@ sections! {
         SIZE "size": Special("a size or a table"), Default("\"256B\"");
         /// How it sends: sync waits for the response, async takes it in a callback, oneway has
         /// none, batch packs messages that are due, transaction debits an account in a local
-        /// transaction and lets the message be seen if that was committed.
-        SEND "send": OneOf(&["sync", "async", "oneway", "batch", "transaction"]),
+        /// transaction and lets the message be seen if that was committed, request waits for the
+        /// reply of whoever consumes it, as long as `timeout` says.
+        SEND "send": OneOf(&["sync", "async", "oneway", "batch", "transaction", "request"]),
             Default("\"sync\"");
         /// send = "transaction": what becomes of the local transactions. See [transactions].
         TRANSACTIONS "transactions": Special("a table"), Optional;
@@ -410,6 +411,8 @@ sections! {
         /// Whether a ledger recognises duplicates by the unique number stored with the business
         /// effect.
         IDEMPOTENT "idempotent": Flag, Default("false");
+        /// Whether every message is a request, to be replied to with what it says.
+        REPLIES "replies": Flag, Default("false");
         /// The access key that requests are signed with. Left out, they are not signed.
         ACCOUNT "account": Text, Optional;
         /// The secret for it: left out, the account's own.

@@ -231,6 +231,8 @@ pub enum Send {
     Batch(u32),
     /// An account is debited in a local transaction that decides about the message.
     Transaction,
+    /// The sender waits for the reply of whoever consumes the message.
+    Request,
 }
 
 /// What becomes of local transactions. Those that are not rolled back are committed.
@@ -276,6 +278,8 @@ pub struct Consumers {
     pub threads: u32,
     /// Whether a ledger recognises duplicates, stored together with the business effect.
     pub idempotent: bool,
+    /// Whether every message is replied to (`MessageUtil.createReplyMessage`).
+    pub replies: bool,
     /// What requests are signed with.
     pub credentials: Option<Credentials>,
     /// How members receive and acknowledge, if they pop.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hotfire_check::history::{DeliveryId, Event, GroupId, Outcome, QueueRef, Value};
 use hotfire_client::{
     ClientError, ConcurrentListener, ConsumeConcurrentlyStatus, ConsumeFrom, ConsumeOrderlyStatus,
-    ConsumerHook, Delivery, MessageModel, OrderlyListener, PushConsumer,
+    ConsumerHook, Delivery, MessageModel, OrderlyListener, Producer, PushConsumer,
 };
 use hotfire_env::{BoxFuture, Env, defect};
 use hotfire_protocol::{MessageExt, MessageQueue};
@@ -14,6 +14,7 @@ use super::behaviour::Temper;
 use super::body::{self, Content};
 use super::client_config;
 use super::ledger::Ledger;
+use super::request;
 use crate::journal::Pen;
 use crate::scenario::{Consumers, Listener, Model, Start};
 
@@ -42,7 +43,14 @@ impl ConsumerNode {
     /// What the client says of the configuration.
     pub async fn start(self: &Arc<Self>, env: &Env) -> Result<PushConsumer, ClientError> {
         let spec = &self.spec;
-        let watcher = Arc::new(self.watcher(env));
+        let mut watcher = self.watcher(env);
+        if spec.replies {
+            let producer = Producer::builder(env)
+                .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
+                .group(&self.group);
+            watcher.replier = Some(producer.start().await?);
+        }
+        let watcher = Arc::new(watcher);
         let mut builder = PushConsumer::builder(env)
             .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
@@ -89,6 +97,7 @@ impl ConsumerNode {
             env: env.clone(),
             // After the end of the run nothing is written, whatever the id.
             group: group.unwrap_or(GroupId(u32::MAX)),
+            replier: None,
         }
     }
 
@@ -108,6 +117,8 @@ pub(super) struct Watcher {
     node: Arc<ConsumerNode>,
     env: Env,
     group: GroupId,
+    /// What replies are sent with, if messages are replied to.
+    replier: Option<Producer>,
 }
 
 /// A listener call for one message. If it is dropped before it ends, the process died: the outcome
@@ -173,6 +184,11 @@ impl Watcher {
         let fails = |call: &Call<'_>| node.temper.fails(call.value(), call.reconsume);
         // As most applications do with a batch: one failure fails the whole of it.
         let failed = calls.iter().any(fails);
+        if let Some(replier) = self.replier.as_ref().filter(|_| !failed) {
+            for message in messages.iter() {
+                request::reply(replier, message).await;
+            }
+        }
         for call in calls {
             if failed {
                 call.end(failure);

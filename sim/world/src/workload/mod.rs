@@ -18,6 +18,7 @@ pub mod operator;
 pub mod plan;
 pub mod popper;
 pub mod producer;
+mod request;
 mod timing;
 pub mod transaction;
 pub mod wants;

@@ -227,10 +227,10 @@ fn lane_of(planned: &Planned, lanes: usize) -> usize {
 }
 
 /// One of the workers of a process.
-struct Sender {
-    node: Arc<ProducerNode>,
+pub(super) struct Sender {
+    pub(super) node: Arc<ProducerNode>,
     env: Env,
-    client: Client,
+    pub(super) client: Client,
     topic: TopicId,
     lane: Arc<Lane>,
 }
@@ -239,7 +239,7 @@ impl Sender {
     async fn run(self) {
         let most = match self.node.spec.send {
             Send::Batch(most) => most as usize,
-            Send::Sync | Send::Async | Send::Oneway | Send::Transaction => 1,
+            _ => 1,
         };
         loop {
             let planned = self.lane.pop(most).await;
@@ -261,6 +261,9 @@ impl Sender {
             let message = self.message(planned, due_ms);
             if self.node.spec.send == Send::Oneway {
                 return self.oneway(op, planned, self.send_oneway(planned, message).await);
+            }
+            if self.node.spec.send == Send::Request {
+                return self.request(op, planned, message).await;
             }
             let result = match (&self.client, &self.node.accounts) {
                 (Client::Transactions(producer), Some(accounts)) => {
@@ -340,7 +343,7 @@ impl Sender {
     }
 
     /// What the queue is selected by, if it is not the next in turn.
-    fn select_key(&self, planned: &Planned) -> Option<String> {
+    pub(super) fn select_key(&self, planned: &Planned) -> Option<String> {
         let (order, _) = planned.content.order?;
         (self.node.spec.select == Select::ByOrder).then(|| order_key(order))
     }
@@ -400,6 +403,7 @@ impl Sender {
             order: planned.content.order.map(|(id, seq)| Order { id, seq }),
             kind: match (self.node.spec.send, due_ms) {
                 (Send::Transaction, _) => SendKind::Transaction,
+                (Send::Request, _) => SendKind::Request,
                 (_, Some(_)) => SendKind::Timed,
                 (_, None) => SendKind::Normal,
             },
@@ -435,7 +439,7 @@ impl Sender {
     }
 
     /// Writes down how a send ended; `position` is that of the message in a batch.
-    fn ended(
+    pub(super) fn ended(
         &self,
         op: OpId,
         planned: &Planned,
