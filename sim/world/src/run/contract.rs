@@ -109,7 +109,6 @@ fn group(name: &str, spec: &Consumers) -> GroupContract {
         filtered,
         // The producers say of every message which groups must not get it.
         judged: filtered && spec.listener != scenario::Listener::Simple,
-        ..GroupContract::default()
     }
 }
 
