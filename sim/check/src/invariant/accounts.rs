@@ -168,7 +168,7 @@ mod tests {
             transactions,
             ..contract
         });
-        s.at(1.0).send_half(7, 0);
+        s.subscribe("m1").at(1.0).send_half(7, 0);
         s
     }
 

@@ -14,9 +14,9 @@ every message that was consumed has had its effect once, however often it was de
 
 Judged by: for groups that the contract calls idempotent, the recorded effects. A value's effect
 is applied at most once; only after a delivery of it; exactly once if a delivery of it was
-consumed; and a recognised duplicate changes nothing. Where messages are sent by local transactions that debit
-an account, the books of both sides agree after the drain: every debit has its credit of the same
-amount, and no credit is without a debit.
+consumed; and a recognised duplicate changes nothing. Where messages are sent by local
+transactions that debit an account, the books of both sides agree after the drain: every debit has
+its credit of the same amount, and no credit is without a debit.
 
 Promised by: the consumer, not by Apache RocketMQ, which promises at-least-once only. The
 invariant shows that at-least-once is enough.

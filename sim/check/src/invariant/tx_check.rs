@@ -23,8 +23,8 @@ that it looks at; that it does not ask in vain while the broker lives.
 
 Legal, and counted: a message that was sent by several attempts has as many halves, which are
 asked about each by itself. A broker that went down begins its round of checks anew; it may have
-forgotten which half messages it had stored again, and then asks about each copy. With jumping clocks
-times are not judged.",
+forgotten which half messages it had stored again, and then asks about each copy. With jumping
+clocks times are not judged.",
     check,
 };
 
