@@ -1,6 +1,10 @@
 //! Timers over the real disk: their files, and what becomes of damaged ones.
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files are damaged behind the store's back"
+)]
 
 mod support;
 
