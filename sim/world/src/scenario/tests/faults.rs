@@ -113,7 +113,7 @@ restart = { node = "broker-a" }
     ");
     assert_snapshot!(refusal("[faults]\nat = \"1s\""), @r"
     10:2 `faults` must be an array of tables
-        write every fault as [[faults]] with its keys below
+        write every entry as [[faults]] with its keys below
     ");
 }
 

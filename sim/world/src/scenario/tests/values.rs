@@ -10,7 +10,7 @@ fn an_unknown_key_is_refused_with_the_nearest() {
     12:1 unknown key `bandwidth` in [cluster]
         `bandwidth` is a key of [network]
     13:1 unknown key `speed` in [cluster]
-        the keys are: `name-servers`, `broker-groups`, `flush`, `flush-interval`, `commit-log-file-size`, `consume-queue-file-entries`, `auto-create-topics`, `delay-levels`
+        the keys are: `name-servers`, `broker-groups`, `flush`, `flush-interval`, `commit-log-file-size`, `consume-queue-file-entries`, `auto-create-topics`, `delay-levels`, `transaction-timeout`, `transaction-check-interval`, `transaction-checks`
     ");
 }
 
