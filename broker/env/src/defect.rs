@@ -76,6 +76,8 @@ defects! {
     WakeNobody = "wake-nobody",
     /// The consumer takes tags of one hash for one tag, as the broker does. INV-FILTER.
     LooseTags = "loose-tags",
+    /// A client gives a reply to any of its requests that wait. INV-CORR.
+    MixReplies = "mix-replies",
     /// A failed message is sent back with no delay. INV-RETRY.
     RetryAtOnce = "retry-at-once",
     /// A message that exhausted its retries is dropped instead of going to the dead-letter queue. INV-DLQ.

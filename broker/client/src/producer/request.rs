@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotfire_env::{Entropy, Env};
+use hotfire_env::{Entropy, Env, defect};
 use hotfire_protocol::header::send::ReplyMessageRequestHeader;
 use hotfire_protocol::message::compression::decompress;
 use hotfire_protocol::message::{property, sys_flag};
@@ -114,7 +114,13 @@ impl PendingRequests {
 
     /// Gives a reply to the request that waits for it. False if none does.
     pub(crate) fn complete(&self, correlation_id: &str, reply: MessageExt) -> bool {
-        let done = self.waiting.lock().remove(correlation_id);
+        let mut waiting = self.waiting.lock();
+        let done = if defect!(self.env, MixReplies) {
+            waiting.pop_last().map(|(_, done)| done)
+        } else {
+            waiting.remove(correlation_id)
+        };
+        drop(waiting);
         done.is_some_and(|done| done.send(reply).is_ok())
     }
 }
