@@ -66,7 +66,8 @@ async fn messages_are_counted_in_and_out() {
         "{topic=\"orders\",consumer_group=\"readers\",is_retry=\"false\",is_system=\"false\"}";
     let out = value(&lines, &format!("rocketmq_messages_out_total{labels}"));
     assert_eq!(out, 3.0);
-    assert!(value(&lines, "rocketmq_throughput_in_total{topic=\"orders\"") > 300.0);
+    let normal = "rocketmq_throughput_in_total{topic=\"orders\",message_type=\"normal\"";
+    assert!(value(&lines, normal) > 300.0);
     let sized = "rocketmq_message_size_count{topic=\"orders\",message_type=\"normal\"}";
     assert_eq!(value(&lines, sized), 3.0);
 }

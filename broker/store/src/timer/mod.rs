@@ -73,7 +73,7 @@ impl TimerStore {
         let config = &store.inner.config;
         let disk = store.inner.env.disk();
         let check_path = config.path("config/timercheck");
-        let (checkpoint_file, checkpoint) = TimerCheckpointFile::open(&**disk, &check_path)
+        let (checkpoint_file, mut checkpoint) = TimerCheckpointFile::open(&**disk, &check_path)
             .map_err(StoreError::io("open", check_path))?;
         let log_path = config.path("timerlog");
         let (files, strays) =
@@ -113,6 +113,12 @@ impl TimerStore {
             .flush(end, zeroed_to)
             .await
             .map_err(StoreError::io("flush", log_path))?;
+        let known = lowered(checkpoint, schedule.queue_offset, end);
+        if known != checkpoint {
+            let saved = checkpoint_file.save(&known).await;
+            saved.map_err(StoreError::io("save", config.path("config/timercheck")))?;
+            checkpoint = known;
+        }
         tracing::info!(
             read_ms = schedule.read_ms(),
             queue_offset = schedule.queue_offset,
@@ -230,6 +236,17 @@ impl TimerStore {
         }
         metrics.data_version.counter += 1;
         metrics.data_version.timestamp = now_ms;
+    }
+}
+
+/// What a checkpoint may go on claiming: a power loss may have taken messages that it counts, and
+/// the next ones get their places. Believed once more, it would have them passed over.
+fn lowered(checkpoint: TimerCheckpoint, queue_offset: i64, log_end: u64) -> TimerCheckpoint {
+    TimerCheckpoint {
+        last_timer_queue_offset: checkpoint.last_timer_queue_offset.min(queue_offset),
+        master_timer_queue_offset: checkpoint.master_timer_queue_offset.min(queue_offset),
+        last_timer_log_flush_pos: checkpoint.last_timer_log_flush_pos.min(log_end as i64),
+        ..checkpoint
     }
 }
 
