@@ -23,6 +23,7 @@ use crate::config_file;
 use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
+use crate::load_balance::{self, LoadBalance};
 use crate::metrics::{self, Metrics};
 use crate::observer::BrokerObserver;
 use crate::pop::{self, Pop};
@@ -241,6 +242,7 @@ fn load(
         )
     });
     let orders = load_file(env, &config, "consumerOrderInfo.json").unwrap_or_default();
+    let modes = load_file(env, &config, "messageRequestMode.json").unwrap_or_default();
     if let (Some(timers), Some(metrics)) = (&timers, load_file(env, &config, "timermetrics")) {
         timers.restore_metrics(metrics);
     }
@@ -292,6 +294,7 @@ fn load(
         woken: Mutex::default(),
         wake: Notify::new(),
         pop: Pop::new(orders),
+        balance: LoadBalance::new(modes),
         gate: Mutex::new(gate),
         send_queued: Notify::new(),
         defect_clock: AtomicU64::new(0),
@@ -398,6 +401,9 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
         state
             .env
             .spawn("check-transactions", check_transactions(state.clone())),
+        state
+            .env
+            .spawn("refresh-routes", load_balance::keep_fresh(state.clone())),
         periodic(
             state,
             "expire-clients",

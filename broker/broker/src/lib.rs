@@ -24,6 +24,7 @@ mod consumers;
 mod delay;
 mod filter;
 mod groups;
+mod load_balance;
 mod metrics;
 mod observer;
 mod pop;

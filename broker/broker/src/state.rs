@@ -24,6 +24,7 @@ use crate::consumers::{Consumers, MembersChanged};
 use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
+use crate::load_balance::LoadBalance;
 use crate::metrics::Metrics;
 use crate::observer::BrokerObserver;
 use crate::pop::Pop;
@@ -89,6 +90,7 @@ pub(crate) struct State {
     pub woken: Mutex<Vec<Waiting>>,
     pub wake: Notify,
     pub pop: Pop,
+    pub balance: LoadBalance,
     pub gate: Mutex<SendGate<Waiting>>,
     /// Notified when a send was queued.
     pub send_queued: Notify,

@@ -10,6 +10,7 @@
 //! - [`body`]: typed bodies in fastjson's dialect of JSON.
 //! - [`message`]: messages, their properties, ids, the commit log record, batches, compression.
 //! - [`acl`]: signatures of requests.
+//! - [`allocate`]: how queues are shared.
 //! - [`pop`]: receipts and the other texts of popped messages.
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
@@ -17,6 +18,7 @@
 //! - [`stats`]: how brokers count over time.
 
 pub mod acl;
+pub mod allocate;
 pub mod body;
 pub mod code;
 pub mod command;

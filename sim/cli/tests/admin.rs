@@ -359,6 +359,24 @@ fn wrong_usage_is_254() {
 }
 
 #[test]
+fn a_group_is_set_to_pop_a_topic() {
+    let site = Site::with_orders();
+    let mut args = vec!["setConsumeMode", "-t", "orders", "-g", "readers"];
+    args.extend(["-c", "DefaultCluster", "-m", "POP", "-q", "2"]);
+    assert_snapshot!(site.text(&args), @"group readers has mode POP for topic orders on BROKER");
+    args[2] = "parcels";
+    let unknown = site.run(&args);
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.contains("TOPIC_NOT_EXIST"),
+        "{}",
+        unknown.stderr
+    );
+    args[8] = "PUSH";
+    assert_eq!(site.run(&args).code, 254);
+}
+
+#[test]
 fn help_lists_the_commands_of_mqadmin_with_one_line_each() {
     let help = admin(&["--help"]);
     assert_eq!(help.code, 0);
@@ -394,6 +412,7 @@ fn help_lists_the_commands_of_mqadmin_with_one_line_each() {
         "producerConnection",
         "statsAll",
         "skipAccumulatedMessage",
+        "setConsumeMode",
     ] {
         let line = help
             .stdout

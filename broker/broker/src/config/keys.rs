@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hotfire_metrics::MetricsExporterType;
+use hotfire_protocol::body::MessageRequestMode;
 use hotfire_store::FlushDiskType;
 
 use super::BrokerConfig;
@@ -91,6 +92,18 @@ impl Property for FlushDiskType {
     }
 }
 
+impl Property for MessageRequestMode {
+    fn read(text: &str) -> Result<Self, String> {
+        let mut known = Self::ALL.iter().copied();
+        let named = known.find(|mode| mode.name() == text);
+        named.ok_or_else(|| format!("`{text}` is neither PULL nor POP"))
+    }
+
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
 macro_rules! keys {
     ($($name:literal => $($field:ident).+,)+) => {
         &[$(Key {
@@ -135,6 +148,13 @@ const KEYS: &[Key] = keys! {
     "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable,
     "slaveReadEnable" => slave_read_enable,
     "defaultQueryMaxNum" => default_query_max_num,
+    "serverLoadBalancerEnable" => server_load_balancer_enable,
+    "defaultMessageRequestMode" => default_message_request_mode,
+    "defaultPopShareQueueNum" => default_pop_share_queue_num,
+    "loadBalancePollNameServerInterval" => load_balance_poll_name_server_interval,
+    "enableRetryTopicV2" => enable_retry_topic_v2,
+    "retrieveMessageFromPopRetryTopicV1" => retrieve_message_from_pop_retry_topic_v1,
+    "clearRetryTopicWhenDeleteTopic" => clear_retry_topic_when_delete_topic,
     "flushConsumerOffsetInterval" => flush_consumer_offset_interval,
     "flushDelayOffsetInterval" => flush_delay_offset_interval,
     "registerNameServerPeriod" => register_name_server_period,
@@ -307,13 +327,22 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("enableConsumeQueueExt", "false"),
     ("enableControllerMode", "false"),
     ("enableDLegerCommitLog", "false"),
+    ("enablePopMessageThreshold", "false"),
+    ("maxPopPollingSize", "100000"),
+    ("popConsumerKVServiceEnable", "false"),
+    ("popFromRetryProbability", "20"),
+    ("popPollingSize", "1024"),
+    ("popResponseReturnActualRetryTopic", "false"),
+    ("reviveInterval", "1000"),
+    ("reviveQueueNum", "8"),
     ("transientStorePoolEnable", "false"),
 ];
 
 /// Keys of Apache RocketMQ 4.9 and 5.x that common configuration files set, and that have nothing
 /// to act on here.
 pub(super) const WITHOUT_EFFECT: &str = "\
-    accessMessageInMemoryMaxRatio adminBrokerThreadPoolNums brokerIP2 \
+    accessMessageInMemoryMaxRatio ackMessageThreadPoolNums ackThreadPoolQueueCapacity \
+    adminBrokerThreadPoolNums brokerIP2 \
     channelNotActiveInterval clientAsyncSemaphoreValue clientCallbackExecutorThreads \
     clientChannelMaxIdleTimeSeconds clientCloseSocketIfTimeout clientManageThreadPoolNums \
     clientManagerThreadPoolQueueCapacity clientOnewaySemaphoreValue \
@@ -322,14 +351,22 @@ pub(super) const WITHOUT_EFFECT: &str = "\
     commitIntervalCommitLog compressedRegister connectTimeoutMillis \
     consumerManageThreadPoolNums consumerManagerThreadPoolQueueCapacity \
     deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly diskFallRecorded \
-    enableCalcFilterBitMap endTransactionThreadPoolNums fetchNamesrvAddrByAddressServer \
+    enableCalcFilterBitMap enableNotifyAfterPopOrderLockRelease \
+    enableNotifyBeforePopCalculateLag enablePopBatchAck enablePopBufferMerge enablePopLog \
+    endTransactionThreadPoolNums fetchNamesrvAddrByAddressServer \
     flushConsumerOffsetHistoryInterval forceRegister haHousekeepingInterval haListenPort \
     haSendHeartbeatInterval haSlaveFallbehindMax haTransferBatchSize \
-    heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity maxDelayTime \
+    heartbeatThreadPoolNums heartbeatThreadPoolQueueCapacity initPopOffsetByCheckMsgInMem \
+    loadBalanceProcessorThreadPoolNums loadBalanceThreadPoolQueueCapacity maxDelayTime \
     maxTransferBytesOnMessageInDisk maxTransferCountOnMessageInDisk messageIndexSafe \
-    offsetCheckInSlave processReplyMessageThreadPoolNums pullMessageThreadPoolNums \
+    offsetCheckInSlave popCkMaxBufferSize popCkOffsetMaxQueueSize popCkStayBufferTime \
+    popCkStayBufferTimeOut popConsumerFSServiceInit popConsumerKVServiceInit \
+    popConsumerKVServiceLog popInflightMessageThreshold popLongPollingForceNotifyInterval \
+    popPollingMapExpireTimeSeconds popPollingMapSize popReviveMaxAttemptTimes \
+    popReviveMaxReturnSizePerRead processReplyMessageThreadPoolNums pullMessageThreadPoolNums \
     pullThreadPoolQueueCapacity putMsgIndexHightWater queryMessageThreadPoolNums \
     queryThreadPoolQueueCapacity redeleteHangedFileInterval replyThreadPoolQueueCapacity \
+    reviveAckWaitMs reviveMaxSlow reviveScanTime \
     rocketmqHome serverAsyncSemaphoreValue serverCallbackExecutorThreads \
     serverChannelMaxIdleTimeSeconds serverOnewaySemaphoreValue \
     serverPooledByteBufAllocatorEnable serverSelectorThreads serverSocketBacklog \

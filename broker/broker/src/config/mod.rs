@@ -6,6 +6,7 @@ mod properties;
 use std::time::Duration;
 
 use hotfire_metrics::MetricsOptions;
+use hotfire_protocol::body::MessageRequestMode;
 use hotfire_protocol::java_properties;
 use hotfire_remoting::{Tls, TlsSettings};
 use hotfire_store::StoreConfig;
@@ -99,6 +100,29 @@ pub struct BrokerConfig {
     /// Default false, as 4.9 knows nothing else.
     pub use_server_side_reset_offset: bool,
 
+    /// Whether members of a group that ask which queues to read get a share of them, and not all
+    /// (`serverLoadBalancerEnable`). Default true.
+    pub server_load_balancer_enable: bool,
+    /// How groups get messages for which nothing is set (`defaultMessageRequestMode`). Default
+    /// `PULL`.
+    pub default_message_request_mode: MessageRequestMode,
+    /// Of how many members that follow it a member that pops reads the queues too, where nothing is
+    /// set (`defaultPopShareQueueNum`). Default -1: all read all.
+    pub default_pop_share_queue_num: i32,
+    /// How often the routes are asked for again of which members were told
+    /// (`loadBalancePollNameServerInterval`). Default 30 s.
+    pub load_balance_poll_name_server_interval: Duration,
+    /// Whether what is revived goes to retry topics named with a `+`, which no topic's own name can
+    /// have (`enableRetryTopicV2`). Default false: with a `_`, so that the group `a` with the topic
+    /// `b_c` has the same one as the group `a_b` with the topic `c`.
+    pub enable_retry_topic_v2: bool,
+    /// Whether retry topics named with a `_` are still read then
+    /// (`retrieveMessageFromPopRetryTopicV1`). Default true.
+    pub retrieve_message_from_pop_retry_topic_v1: bool,
+    /// Whether the retry topics of a topic's pops are deleted with it
+    /// (`clearRetryTopicWhenDeleteTopic`). Default true.
+    pub clear_retry_topic_when_delete_topic: bool,
+
     /// How often committed offsets are written (`flushConsumerOffsetInterval`). Default 5 s.
     pub flush_consumer_offset_interval: Duration,
     /// How often the cursors of delay levels are written (`flushDelayOffsetInterval`). Default 10
@@ -174,6 +198,13 @@ impl Default for BrokerConfig {
             slave_read_enable: false,
             default_query_max_num: 32,
             use_server_side_reset_offset: false,
+            server_load_balancer_enable: true,
+            default_message_request_mode: MessageRequestMode::Pull,
+            default_pop_share_queue_num: -1,
+            load_balance_poll_name_server_interval: Duration::from_secs(30),
+            enable_retry_topic_v2: false,
+            retrieve_message_from_pop_retry_topic_v1: true,
+            clear_retry_topic_when_delete_topic: true,
             flush_consumer_offset_interval: Duration::from_secs(5),
             flush_delay_offset_interval: Duration::from_secs(10),
             register_name_server_period: Duration::from_secs(30),

@@ -1,7 +1,7 @@
 //! The records of the revive topic, in the form that Apache RocketMQ gives them.
 
 use bytes::Bytes;
-use hotfire_protocol::body::{AckMsg, BatchAckMsg, PopCheckPoint};
+use hotfire_protocol::body::{AckMsg, PopCheckPoint};
 use hotfire_protocol::message::{property, record};
 use hotfire_protocol::pop::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG, revive_topic};
 use hotfire_protocol::{Message, MessageExt};
@@ -78,42 +78,31 @@ impl State {
         visible_at: i64,
         revive_queue: i32,
     ) -> PutResult {
+        let (tag, ack_offset, ack_offsets) = match offsets {
+            &[one] => (ACK_TAG, one, Vec::new()),
+            several => (BATCH_ACK_TAG, -1, several.to_vec()),
+        };
+        let acks = AckMsg {
+            ack_offset,
+            ack_offsets,
+            broker_name: Some(key.broker_name.clone()),
+            group: key.group.clone(),
+            queue_id: key.queue_id,
+            pop_time: key.pop_time,
+            start_offset: key.start_offset,
+            topic: key.topic.clone(),
+        };
         let CheckPointKey {
             topic,
             group,
             queue_id,
-            start_offset,
             pop_time,
             broker_name,
-        } = key.clone();
-        let named = Some(broker_name.clone());
-        let (tag, ack_offset, body) = if let &[ack_offset] = offsets {
-            let ack = AckMsg {
-                ack_offset,
-                broker_name: named,
-                group: group.clone(),
-                queue_id,
-                pop_time,
-                start_offset,
-                topic: topic.clone(),
-            };
-            (ACK_TAG, ack_offset, ack.to_json())
-        } else {
-            let acks = BatchAckMsg {
-                ack_offset: -1,
-                ack_offsets: offsets.to_vec(),
-                broker_name: named,
-                group: group.clone(),
-                queue_id,
-                pop_time,
-                start_offset,
-                topic: topic.clone(),
-            };
-            (BATCH_ACK_TAG, -1, acks.to_json())
-        };
+            ..
+        } = key;
         let unique =
             format!("{topic}@{queue_id}@{ack_offset}@{group}@{pop_time}@{broker_name}@{ACK_TAG}");
-        self.append_revive(tag, unique, body, visible_at, revive_queue)
+        self.append_revive(tag, unique, acks.to_json(), visible_at, revive_queue)
     }
 
     fn append_revive(
@@ -172,7 +161,7 @@ fn parse(message: &MessageExt, own_name: &str) -> Option<ReviveRecord> {
             named.then_some(ReviveRecord::CheckPoint(key, point))
         }
         ACK_TAG | BATCH_ACK_TAG => {
-            let acks = BatchAckMsg::from_json(body).ok()?;
+            let acks = AckMsg::from_json(body).ok()?;
             let key = CheckPointKey {
                 topic: acks.topic,
                 group: acks.group,

@@ -14,15 +14,21 @@
 //! after a restart does not revive them again. And a broker that starts moves the offsets of groups
 //! behind what has a check point, so that a crash does not pop it twice.
 //!
-//! Left out: the buffer that merges check points and acknowledgements in memory
-//! (`enablePopBufferMerge`, off by default), the stores on RocksDB, retry topics of version 2 for
-//! writing (`enableRetryTopicV2`, off by default), and the limit of unacknowledged messages
+//! Left out: the buffer in which check points and their acknowledgements meet before they are stored
+//! (`PopBufferMergeService`). With `enablePopBufferMerge=false`, the default of all versions, Java
+//! keeps nothing there but the offsets that wait for their check points, as [`PopOffsets`] does:
+//! every check point and every acknowledgement is stored, and clients and operators see no
+//! difference. Switching it on is accepted, and changes nothing: it promises nothing, spares writes,
+//! and pops again after a crash what it had in memory only. Also left out: the store on RocksDB
+//! (`popConsumerKVServiceEnable`, off by default), so that POP_ROLLBACK, which moves its records to
+//! the revive topic, has nothing to move; and the limit of unacknowledged messages
 //! (`enablePopMessageThreshold`, off by default).
 
 mod log;
 mod offsets;
 mod order;
 mod polling;
+mod retries;
 mod revive;
 mod service;
 
@@ -45,6 +51,7 @@ use revive::ReviveQueue;
 pub(crate) use log::{ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
+pub(crate) use retries::{retry_topic_to_write, retry_topics_to_read};
 pub(crate) use revive::CheckPointKey;
 pub(crate) use service::{
     commit_safe, on_arrival, restore, set_alarm, spawn, wake_exact, wake_group,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use hotfire_env::{TaskHandle, defect};
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::property;
-use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, retry_topic, revive_topic};
+use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, revive_topic};
 use hotfire_store::{Arrival, MessageFilter, MessageInner};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::log;
 use super::revive::{Due, ReviveQueue, ReviveRecord};
-use super::{QueueKey, REVIVE_QUEUES};
+use super::{QueueKey, REVIVE_QUEUES, retry_topic_to_write};
 use crate::filter::PullFilter;
 use crate::processor::{pop, popping};
 use crate::state::{State, Waiting};
@@ -344,7 +344,7 @@ impl Pass<'_> {
 fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> bool {
     let (from, group) = (due.key.topic.as_str(), due.key.group.as_str());
     let to = match TopicKind::of(from) {
-        TopicKind::Normal => retry_topic(from, group),
+        TopicKind::Normal => retry_topic_to_write(&state.config(), from, group),
         _ => from.to_owned(),
     };
     let Some(_) = state.ensure_topic(&to, 1, false) else {

@@ -7,6 +7,7 @@
 
 mod acl;
 mod admin;
+mod assignment;
 mod client;
 mod end_transaction;
 mod lock;
@@ -129,6 +130,7 @@ impl Processor {
             RequestCode::ACK_MESSAGE => pop_ack::ack(broker, channel, &request),
             RequestCode::BATCH_ACK_MESSAGE => pop_ack::ack_batch(broker, &request),
             RequestCode::CHANGE_MESSAGE_INVISIBLETIME => pop_ack::change(broker, channel, &request),
+            RequestCode::QUERY_ASSIGNMENT => assignment::query(broker, request),
             RequestCode::RECALL_MESSAGE => timer::recall(broker, channel, request),
             RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
             RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
@@ -155,10 +157,14 @@ impl Processor {
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
             RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
             RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
+            // Check points are nowhere but in the revive topic, where this would bring them back to.
+            RequestCode::POP_ROLLBACK => done(request),
             RequestCode::PEEK_MESSAGE => pop_notify::peek(broker, channel, request),
             RequestCode::POLLING_INFO if !self.fast => {
                 pop_notify::polling_info(broker, channel, request)
             }
+            RequestCode::SET_MESSAGE_REQUEST_MODE => assignment::set_mode(broker, request),
+            RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => assignment::all_modes(broker, request),
             RequestCode::QUERY_CONSUMER_OFFSET => offset::query(broker, request),
             RequestCode::UPDATE_CONSUMER_OFFSET => offset::update(broker, request),
             RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(broker, request),

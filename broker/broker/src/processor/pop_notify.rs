@@ -7,7 +7,6 @@ use hotfire_protocol::header::pop::{
     NotificationRequestHeader, NotificationResponseHeader, PeekMessageRequestHeader,
     PollingInfoRequestHeader, PollingInfoResponseHeader,
 };
-use hotfire_protocol::pop::{retry_topic, retry_topic_v2};
 use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_remoting::Channel;
 use hotfire_store::GetMessageStatus;
@@ -15,7 +14,7 @@ use hotfire_store::GetMessageStatus;
 use super::Answer;
 use super::pop::{Served, Wait, check, deadline};
 use super::popping::{INIT_MIN, begin};
-use crate::pop::{Parked, QueueKey};
+use crate::pop::{Parked, QueueKey, retry_topics_to_read};
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -95,8 +94,9 @@ pub(super) fn has_messages(broker: &State, ahead: &Ahead) -> bool {
             .map(|topic| topic.read_queue_nums);
         (0..known.unwrap_or(0)).any(|queue_id| has(&retry, queue_id))
     };
-    own || (!ahead.order
-        && (retries(retry_topic(topic, group)) || retries(retry_topic_v2(topic, group))))
+    let config = broker.config();
+    let mut topics = retry_topics_to_read(&config, topic, group).into_iter();
+    own || (!ahead.order && topics.any(retries))
 }
 
 /// POLLING_INFO: how many pops wait for a queue.
@@ -118,13 +118,16 @@ pub(super) fn peek(broker: &Arc<State>, channel: &Channel, request: &RemotingCom
     let (topic, group) = (header.topic.as_str(), header.consumer_group.as_str());
     let queues = check(broker, channel, "peeking", topic, header.queue_id, group)?;
     let random = broker.random_below(100);
-    let retry = retry_topic(topic, group);
-    let retry_queues = broker
-        .topics
-        .read()
-        .get(&retry)
-        .map_or(0, |topic| topic.read_queue_nums);
-    let retries = (0..retry_queues).map(|at| (retry.as_str(), (random + at) % retry_queues));
+    let retry_topics = retry_topics_to_read(&broker.config(), topic, group);
+    let retries = retry_topics.iter().flat_map(|retry| {
+        let known = broker
+            .topics
+            .read()
+            .get(retry)
+            .map(|topic| topic.read_queue_nums);
+        let queues = known.unwrap_or(0);
+        (0..queues).map(move |at| (retry.as_str(), (random + at) % queues))
+    });
     let own = match header.queue_id {
         negative if negative < 0 => (0..queues).map(|at| (random + at) % queues).collect(),
         queue_id => vec![queue_id],

@@ -6,14 +6,12 @@ use bytes::{Bytes, BytesMut};
 use hotfire_protocol::header::pop::{PopMessageRequestHeader, PopMessageResponseHeader};
 use hotfire_protocol::message::record::position;
 use hotfire_protocol::message::{property, record};
-use hotfire_protocol::pop::{
-    MessageOffsets, OrderCounts, Receipt, StartOffsets, TopicKind, retry_topic, retry_topic_v2,
-};
+use hotfire_protocol::pop::{MessageOffsets, OrderCounts, Receipt, StartOffsets, TopicKind};
 use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_store::{GetMessageResult, GetMessageStatus};
 
 use crate::filter::PullFilter;
-use crate::pop::{Popped, QueueKey, check_point, commit_safe, set_alarm};
+use crate::pop::{Popped, QueueKey, check_point, commit_safe, retry_topics_to_read, set_alarm};
 use crate::state::State;
 
 /// How many of a hundred pops look into the retry topic first (`popFromRetryProbability`).
@@ -86,11 +84,15 @@ impl<'a> Popping<'a> {
         }
     }
 
-    /// The group's retry topics of the topic: the usual one, and one that brokers of Apache
-    /// RocketMQ with the other naming have left.
+    /// The group's retry topics of the topic, in either order: who is full after the first does not
+    /// see the second.
     fn retries(&mut self, random: i32) {
         let (topic, group) = (&self.header.topic, &self.header.consumer_group);
-        for retry in [retry_topic(topic, group), retry_topic_v2(topic, group)] {
+        let mut retries = retry_topics_to_read(&self.broker.config(), topic, group);
+        if random % 2 == 1 {
+            retries.reverse();
+        }
+        for retry in retries {
             let known = self
                 .broker
                 .topics

@@ -5,6 +5,7 @@
 mod acl;
 mod admin;
 mod admin_figures;
+mod assignment;
 mod clients;
 #[cfg(feature = "defects")]
 mod defects;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use hotfire_protocol::body::{BatchAck, BatchAckMessageRequestBody};
+use hotfire_protocol::body::{BatchAck, BatchAckMessageRequestBody, TopicConfigSerializeWrapper};
 use hotfire_protocol::header::client::ResetOffsetRequestHeader;
 use hotfire_protocol::header::pop::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
     PeekMessageRequestHeader, PollingInfoRequestHeader, PopMessageRequestHeader,
 };
+use hotfire_protocol::header::topic::DeleteTopicRequestHeader;
 use hotfire_protocol::message::property;
 use hotfire_protocol::pop::{MessageOffsets, OrderCounts, Receipt, StartOffsets, TopicKind};
 use hotfire_protocol::{MessageExt, RemotingCommand, RequestCode, ResponseCode};
@@ -369,6 +370,92 @@ async fn a_notification_comes_when_there_is_something_to_pop() {
     pop(&stack.peer).await;
     let response = tokio::time::timeout(Duration::from_secs(8), notified()).await;
     assert!(response.is_err(), "{response:?}");
+}
+
+/// The names of the retry topics that were created for pops.
+async fn retry_topics(peer: &Peer) -> Vec<String> {
+    let request = RemotingCommand::request(RequestCode::GET_ALL_TOPIC_CONFIG);
+    let topics = peer.invoke(request).await;
+    let topics = TopicConfigSerializeWrapper::from_json(&topics.body).unwrap();
+    let names = topics.topic_config_table.into_keys();
+    names
+        .filter(|name| name.starts_with("%RETRY%readers"))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_version_2_what_is_revived_goes_to_a_topic_with_a_plus() {
+    let mut config = crate::support::config();
+    config.enable_retry_topic_v2 = true;
+    let stack = Stack::start_with(config, None).await;
+    stack.peer.send_ok(&order("one")).await;
+    for times in 0..3 {
+        let popped = receipts(&pop(&stack.peer).await);
+        assert_eq!(popped.len(), 1, "pop {times}");
+        assert_eq!(popped[0].0.message.topic, TOPIC);
+        let kind = [TopicKind::Normal, TopicKind::RetryV2][usize::from(times > 0)];
+        assert_eq!(popped[0].1.kind, kind);
+        seconds(13).await;
+    }
+    assert_eq!(retry_topics(&stack.peer).await, ["%RETRY%readers+orders"]);
+    let popped = receipts(&pop(&stack.peer).await);
+    ack(&stack.peer, &popped[0].1).await;
+    seconds(60).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_revived_before_version_2_is_still_popped_unless_that_is_switched_off() {
+    let stack = with_messages(&["one", "two"]).await;
+    pop(&stack.peer).await;
+    seconds(13).await;
+    let set = |value: &'static str| {
+        let request = RemotingCommand::request(RequestCode::UPDATE_BROKER_CONFIG);
+        stack.peer.invoke(request.with_body(value))
+    };
+    assert_eq!(set("enableRetryTopicV2=true").await.code, 0);
+    let popped = receipts(&pop(&stack.peer).await);
+    assert_eq!(popped.len(), 2);
+    assert!(
+        popped
+            .iter()
+            .all(|(_, receipt)| receipt.kind == TopicKind::Retry)
+    );
+    ack(&stack.peer, &popped[0].1).await;
+    seconds(13).await;
+    // It was popped from the old retry topic, and goes back there.
+    assert_eq!(retry_topics(&stack.peer).await, ["%RETRY%readers_orders"]);
+    assert_eq!(
+        set("retrieveMessageFromPopRetryTopicV1=false").await.code,
+        0
+    );
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+    assert_eq!(set("retrieveMessageFromPopRetryTopicV1=true").await.code, 0);
+    assert_eq!(bodies(&pop(&stack.peer).await), ["two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_topic_takes_the_retry_topics_of_its_pops_along() {
+    let stack = with_messages(&["one"]).await;
+    pop(&stack.peer).await;
+    seconds(13).await;
+    assert_eq!(retry_topics(&stack.peer).await, ["%RETRY%readers_orders"]);
+    let header = DeleteTopicRequestHeader {
+        topic: TOPIC.to_owned(),
+    };
+    let code = RequestCode::DELETE_TOPIC_IN_BROKER;
+    assert_eq!(stack.peer.ask(code, &header).await.code, 0);
+    assert_eq!(retry_topics(&stack.peer).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_to_the_revive_topic_finds_everything_there() {
+    let stack = with_messages(&["one"]).await;
+    pop(&stack.peer).await;
+    let request = RemotingCommand::request(RequestCode::POP_ROLLBACK);
+    assert_eq!(stack.peer.invoke(request).await.code, 0);
+    seconds(13).await;
+    assert_eq!(bodies(&pop(&stack.peer).await), ["one"]);
 }
 
 #[tokio::test(start_paused = true)]

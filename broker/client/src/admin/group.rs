@@ -3,8 +3,8 @@
 use hotfire_protocol::RequestCode;
 use hotfire_protocol::body::{
     ConsumeStats, GroupList, QueryConsumeTimeSpanBody, QueryCorrectionOffsetBody,
-    QuerySubscriptionResponseBody, SubscriptionGroupConfig, SubscriptionGroupList,
-    SubscriptionGroupWrapper, TopicList,
+    QuerySubscriptionResponseBody, SetMessageRequestModeRequestBody, SubscriptionGroupConfig,
+    SubscriptionGroupList, SubscriptionGroupWrapper, TopicList,
 };
 use hotfire_protocol::header::admin::{
     DeleteSubscriptionGroupRequestHeader, GetConsumeStatsRequestHeader,
@@ -130,6 +130,20 @@ impl Admin {
         let code = RequestCode::QUERY_CONSUME_TIME_SPAN;
         let from_json = QueryConsumeTimeSpanBody::from_json;
         self.get(addr, code, &header, from_json).await
+    }
+
+    /// Has a group pull a topic from a broker or pop it (`SET_MESSAGE_REQUEST_MODE`, 5.x). What it
+    /// means for members, only those that ask brokers for their queues find out.
+    ///
+    /// # Errors
+    /// The broker does not have the topic, refused, does not know the request, or did not answer.
+    pub async fn set_message_request_mode(
+        &self,
+        addr: &str,
+        mode: &SetMessageRequestModeRequestBody,
+    ) -> Result<(), ClientError> {
+        let code = RequestCode::SET_MESSAGE_REQUEST_MODE;
+        self.ask_with(addr, code, mode.to_json()).await.map(drop)
     }
 
     /// The groups that consume a topic on a broker (`QUERY_TOPIC_CONSUME_BY_WHO`).

@@ -10,8 +10,6 @@ use crate::PublishInfo;
 
 /// The broker id of masters.
 pub const MASTER_ID: i64 = 0;
-/// The permission bit of reading (`PermName`).
-const PERM_READ: i32 = 4;
 /// The permission bit of writing (`PermName`).
 const PERM_WRITE: i32 = 2;
 
@@ -54,7 +52,7 @@ impl RouteTable {
                 .insert(broker.broker_name.clone(), broker.broker_addrs.clone());
         }
         let publish = Arc::new(PublishInfo::new(publish_queues(topic, &route), start));
-        let subscribe = Arc::new(subscribe_queues(topic, &route));
+        let subscribe = Arc::new(route.subscribe_queues(topic));
         self.topics.insert(
             topic.to_owned(),
             TopicRoute {
@@ -190,7 +188,7 @@ fn publish_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
         .iter()
         .filter(|data| data.perm & PERM_WRITE != 0 && has_master(&data.broker_name));
     writable
-        .flat_map(|data| queues(topic, &data.broker_name, data.write_queue_nums))
+        .flat_map(|data| MessageQueue::of_broker(topic, &data.broker_name, data.write_queue_nums))
         .collect()
 }
 
@@ -199,29 +197,8 @@ fn ordered_queues(topic: &str, order: &str) -> Vec<MessageQueue> {
         .split(';')
         .filter_map(|entry| entry.split_once(':'))
         .filter_map(|(broker, count)| Some((broker, count.trim().parse().ok()?)))
-        .flat_map(|(broker, count)| queues(topic, broker, count))
+        .flat_map(|(broker, count)| MessageQueue::of_broker(topic, broker, count))
         .collect()
-}
-
-/// The queues that may be read, also where only slaves are left.
-fn subscribe_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
-    let readable = route
-        .queue_datas
-        .iter()
-        .filter(|data| data.perm & PERM_READ != 0);
-    readable
-        .flat_map(|data| queues(topic, &data.broker_name, data.read_queue_nums))
-        .collect()
-}
-
-fn queues<'a>(
-    topic: &'a str,
-    broker: &'a str,
-    count: i32,
-) -> impl Iterator<Item = MessageQueue> + 'a {
-    /// More queues than any broker accepts: what a garbled route may cost at most.
-    const MAX: i32 = 65_536;
-    (0..count.min(MAX)).map(move |id| MessageQueue::new(topic, broker, id))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! in which Apache RocketMQ writes them. Whatever is missing in a text has its default.
 
 pub mod acl;
+pub mod assignment;
 pub mod connection;
 pub mod fastjson;
 pub mod group;
@@ -20,6 +21,7 @@ pub mod timer;
 pub mod topic;
 
 pub use acl::*;
+pub use assignment::*;
 pub use connection::*;
 pub use fastjson::JsonError;
 pub use group::*;

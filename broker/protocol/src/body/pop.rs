@@ -39,32 +39,13 @@ body! {
         topic: String = "t",
     }
 
-    /// One acknowledged message.
+    /// One acknowledged message, or several of one check point (`AckMsg`, `BatchAckMsg`).
     #[derive(Default, Eq)]
     pub struct AckMsg {
-        /// Its queue offset.
+        /// Its queue offset; -1 if they are several.
         ack_offset: i64 = "ao",
-        /// The broker group.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        broker_name: Option<String> = "bn",
-        /// The consumer group.
-        group: String = "c",
-        /// The queue.
-        queue_id: i32 = "q",
-        /// When it was popped.
-        pop_time: i64 = "pt",
-        /// The first offset of its check point.
-        start_offset: i64 = "so",
-        /// The topic.
-        topic: String = "t",
-    }
-
-    /// Several acknowledged messages of one check point.
-    #[derive(Default, Eq)]
-    pub struct BatchAckMsg {
-        /// Unused: -1.
-        ack_offset: i64 = "ao",
-        /// Their queue offsets.
+        /// Their queue offsets, if they are several.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         ack_offsets: Vec<i64> = "aol",
         /// The broker group.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,12 +96,7 @@ body! {
     }
 }
 
-json_methods!(
-    PopCheckPoint,
-    AckMsg,
-    BatchAckMsg,
-    BatchAckMessageRequestBody
-);
+json_methods!(PopCheckPoint, AckMsg, BatchAckMessageRequestBody);
 
 impl PopCheckPoint {
     /// The queue offsets of its messages. Without distances, as old brokers write it, they are
@@ -225,6 +201,28 @@ mod tests {
             ..check_point()
         };
         assert_eq!(old.offsets(), [10, 11, 12]);
+    }
+
+    #[test]
+    fn acknowledgements_are_the_json_of_java() {
+        let one = AckMsg {
+            ack_offset: 10,
+            group: "g".to_owned(),
+            topic: "orders".to_owned(),
+            ..AckMsg::default()
+        };
+        assert_eq!(
+            String::from_utf8(one.to_json()).unwrap(),
+            "{\"ao\":10,\"c\":\"g\",\"q\":0,\"pt\":0,\"so\":0,\"t\":\"orders\"}"
+        );
+        let several = AckMsg {
+            ack_offset: -1,
+            ack_offsets: vec![10, 12],
+            ..one
+        };
+        let json = several.to_json();
+        assert!(json.starts_with(b"{\"ao\":-1,\"aol\":[10,12],\"c\""));
+        assert_eq!(AckMsg::from_json(&json), Ok(several));
     }
 
     #[test]

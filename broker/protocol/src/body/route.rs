@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{JsonError, body, fastjson, json_methods, written};
+use crate::MessageQueue;
+use crate::topic::perm;
 
 body! {
     /// The brokers and queues of a topic.
@@ -104,6 +106,18 @@ impl TopicRouteData {
     /// They are no route.
     pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
         fastjson::from_slice(bytes)
+    }
+
+    /// The queues that may be read, also where only slaves are left, in the order of the route
+    /// (`topicRouteData2TopicSubscribeInfo`).
+    pub fn subscribe_queues(&self, topic: &str) -> Vec<MessageQueue> {
+        let queues = self.queue_datas.iter();
+        queues
+            .filter(|data| perm::is_readable(data.perm))
+            .flat_map(|data| {
+                MessageQueue::of_broker(topic, &data.broker_name, data.read_queue_nums)
+            })
+            .collect()
     }
 }
 

@@ -41,6 +41,13 @@ impl MessageQueue {
             queue_id,
         }
     }
+
+    /// The queues of a topic on a broker group, of which there are `count`. No more than any broker
+    /// accepts: what a garbled route may cost at most.
+    pub fn of_broker(topic: &str, broker_name: &str, count: i32) -> impl Iterator<Item = Self> {
+        const MAX: i32 = 65_536;
+        (0..count.min(MAX)).map(move |id| Self::new(topic, broker_name, id))
+    }
 }
 
 /// Fields in alphabetical order, as everything on the wire, not in the order of comparison.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use hotfire_client::{Admin, ClientError};
 use hotfire_protocol::body::{
-    ConsumeStats, ConsumerConnection, ConsumerRunningInfo, SubscriptionGroupConfig,
+    ConsumeStats, ConsumerConnection, ConsumerRunningInfo, MessageRequestMode,
+    SetMessageRequestModeRequestBody, SubscriptionGroupConfig,
 };
 use hotfire_protocol::{MessageQueue, ResponseCode, topic, version};
 use serde_json::{Value, json};
@@ -108,6 +109,58 @@ impl DeleteSubGroup {
         let addrs = addrs.join(", ");
         Ok(Report::done(format!(
             "group {group} is deleted from {addrs}"
+        )))
+    }
+}
+
+/// `setConsumeMode`
+#[derive(Debug, Args)]
+pub struct SetConsumeMode {
+    #[command(flatten)]
+    target: Target,
+    /// The topic.
+    #[arg(short = 't', long = "topicName", value_name = "TOPIC")]
+    topic: String,
+    /// The consumer group.
+    #[arg(short = 'g', long = "groupName", value_name = "GROUP")]
+    group: String,
+    /// How the group gets the messages: PULL or POP.
+    #[arg(short = 'm', long = "mode", value_name = "MODE", value_parser = request_mode)]
+    mode: MessageRequestMode,
+    /// When popping: of how many members that follow it a member reads the queues too; 0 for all.
+    #[arg(
+        short = 'q',
+        long = "popShareQueueNum",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    pop_share_queue_num: i32,
+}
+
+fn request_mode(text: &str) -> Result<MessageRequestMode, String> {
+    let mut known = MessageRequestMode::ALL.iter().copied();
+    let named = known.find(|mode| mode.name() == text);
+    named.ok_or_else(|| "PULL or POP is expected".to_owned())
+}
+
+impl SetConsumeMode {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let addrs = self.target.addrs(admin).await?;
+        let mode = SetMessageRequestModeRequestBody {
+            consumer_group: self.group,
+            mode: self.mode,
+            pop_share_queue_num: self.pop_share_queue_num,
+            topic: self.topic,
+        };
+        for addr in &addrs {
+            admin.set_message_request_mode(addr, &mode).await?;
+        }
+        Ok(Report::done(format!(
+            "group {} has mode {} for topic {} on {}",
+            mode.consumer_group,
+            mode.mode.name(),
+            mode.topic,
+            addrs.join(", ")
         )))
     }
 }

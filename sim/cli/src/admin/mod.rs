@@ -73,6 +73,8 @@ enum Command {
     UpdateSubGroup(group::UpdateSubGroup),
     /// Delete a consumer group.
     DeleteSubGroup(group::DeleteSubGroup),
+    /// Have a consumer group pull a topic or pop it.
+    SetConsumeMode(group::SetConsumeMode),
     /// Show how far consumer groups are.
     ConsumerProgress(group::ConsumerProgress),
     /// Show what the members of a consumer group are doing.
@@ -187,6 +189,7 @@ async fn answer(command: Command, admin: &Admin) -> Result<Report, Failure> {
         Command::StatsAll(args) => args.run(admin).await,
         Command::UpdateSubGroup(args) => args.run(admin).await,
         Command::DeleteSubGroup(args) => args.run(admin).await,
+        Command::SetConsumeMode(args) => args.run(admin).await,
         Command::ConsumerProgress(args) => args.run(admin).await,
         Command::ConsumerStatus(args) => args.run(admin).await,
         Command::ConsumerConnection(args) => group::consumer_connection(args, admin).await,

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use hotfire_check::history::QueueRef;
-use hotfire_protocol::body::{BatchAckMsg, PopCheckPoint};
+use hotfire_protocol::body::{AckMsg, PopCheckPoint};
 use hotfire_protocol::pop::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG};
 use rustc_hash::FxHashMap;
 
@@ -36,7 +36,7 @@ impl HiddenRecord {
                 Some(Self::CheckPoint(hiding, offsets))
             }
             tag @ (ACK_TAG | BATCH_ACK_TAG) => {
-                let acks = BatchAckMsg::from_json(body).ok()?;
+                let acks = AckMsg::from_json(body).ok()?;
                 let offsets = if tag == ACK_TAG {
                     vec![acks.ack_offset]
                 } else {

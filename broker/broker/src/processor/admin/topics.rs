@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hotfire_protocol::body::{CreateTopicListRequestBody, TopicConfig, TopicFilterType, TopicList};
 use hotfire_protocol::header::admin::GetTopicConfigRequestHeader;
 use hotfire_protocol::header::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
+use hotfire_protocol::pop::{retry_topic, retry_topic_v2};
 use hotfire_protocol::{RemotingCommand, ResponseCode, topic};
 use hotfire_remoting::Handled;
 
@@ -107,7 +108,8 @@ fn is_system_topic(broker: &State, name: &str) -> bool {
         || name == topic::reply_topic(&config.broker_cluster_name)
 }
 
-/// DELETE_TOPIC_IN_BROKER: its messages stay in the log until they expire, but cannot be found. The
+/// DELETE_TOPIC_IN_BROKER, with the retry topics of those who popped it: its messages stay in the
+/// log until they expire, but cannot be found. The
 /// name servers are not told, as in RocketMQ: that is a request of its own.
 pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
     let header: DeleteTopicRequestHeader = request.header()?;
@@ -120,18 +122,34 @@ pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
             "The topic[{topic}] is conflict with system topic."
         )));
     }
-    if broker.topics.write().delete(&topic, broker.env.now_ms()) {
-        tracing::info!(topic, "an administrator deletes a topic");
-        broker.save_topics();
-        broker.offsets.lock().remove_topic(&topic);
-        broker.stats.lock().broker.remove_topic(&topic);
+    let mut topics = Vec::new();
+    if broker.config().clear_retry_topic_when_delete_topic {
+        let offsets = broker.offsets.lock();
+        for group in offsets.groups_of(&topic) {
+            topics.push(retry_topic(&topic, group));
+            topics.push(retry_topic_v2(&topic, group));
+        }
+        drop(offsets);
+        topics.retain(|retry| broker.topics.read().get(retry).is_some());
     }
-    if let Err(failed) = broker.store.delete_topic(&topic) {
-        return Err(error(format!(
-            "cannot delete the queues of {topic}: {failed}"
-        )));
+    topics.push(topic);
+    for topic in topics {
+        delete_one(broker, &topic)?;
     }
     done(request)
+}
+
+fn delete_one(broker: &State, topic: &str) -> Result<(), Refusal> {
+    if broker.topics.write().delete(topic, broker.env.now_ms()) {
+        tracing::info!(topic, "an administrator deletes a topic");
+        broker.save_topics();
+        broker.offsets.lock().remove_topic(topic);
+        broker.stats.lock().broker.remove_topic(topic);
+    }
+    let deleted = broker.store.delete_topic(topic);
+    deleted
+        .map(drop)
+        .map_err(|failed| error(format!("cannot delete the queues of {topic}: {failed}")))
 }
 
 /// GET_ALL_TOPIC_CONFIG: all topics.

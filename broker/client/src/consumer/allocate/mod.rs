@@ -9,7 +9,7 @@ mod machine_room;
 
 use std::borrow::Cow;
 
-use hotfire_protocol::MessageQueue;
+use hotfire_protocol::{MessageQueue, allocate};
 
 pub use consistent_hash::AllocateConsistentHash;
 pub use machine_room::{AllocateByMachineRoom, AllocateMachineRoomNearby, MachineRoomResolver};
@@ -45,16 +45,7 @@ impl AllocateStrategy for AllocateAveragely {
         queues: &[MessageQueue],
         clients: &[String],
     ) -> Vec<MessageQueue> {
-        let Some(index) = clients.iter().position(|client| client == client_id) else {
-            return Vec::new();
-        };
-        let (share, extra) = (queues.len() / clients.len(), queues.len() % clients.len());
-        let start = index * share + index.min(extra);
-        let len = share + usize::from(index < extra);
-        queues
-            .get(start..start + len)
-            .map(<[_]>::to_vec)
-            .unwrap_or_default()
+        allocate::averagely(queues, clients.len(), index_of(client_id, clients))
     }
 }
 
@@ -73,16 +64,14 @@ impl AllocateStrategy for AllocateAveragelyByCircle {
         queues: &[MessageQueue],
         clients: &[String],
     ) -> Vec<MessageQueue> {
-        match clients.iter().position(|client| client == client_id) {
-            Some(index) => queues
-                .iter()
-                .skip(index)
-                .step_by(clients.len())
-                .cloned()
-                .collect(),
-            None => Vec::new(),
-        }
+        allocate::by_circle(queues, clients.len(), index_of(client_id, clients))
     }
+}
+
+/// The place of a client in the list; the end for one that is not in it.
+fn index_of(client_id: &str, clients: &[String]) -> usize {
+    let at = clients.iter().position(|client| client == client_id);
+    at.unwrap_or(clients.len())
 }
 
 /// The queues that this member is configured with, whoever else there is
