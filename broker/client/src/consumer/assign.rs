@@ -7,15 +7,14 @@ use std::time::Duration;
 use hotfire_env::defect;
 use hotfire_protocol::MessageQueue;
 use hotfire_protocol::topic::retry_group;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::ClientError;
 use crate::consumer::core::Core;
 use crate::consumer::rebalance::{Assigned, Plan};
+use crate::consumer::share::rebalancing_due;
 use crate::consumer::slot::Slot;
 
-/// How often the share is computed anew when nothing calls for it (`waitInterval`).
-const REBALANCE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long giving up a queue waits for its orderly listener.
 const LISTENER_WAIT: Duration = Duration::from_secs(1);
 /// How long the lock of a queue is kept that is given up with messages in hand: its listener may
@@ -26,11 +25,7 @@ impl Core {
     /// Rebalances whenever something calls for it, and now and then.
     pub(crate) async fn rebalance_loop(self: Arc<Self>) {
         loop {
-            tokio::select! {
-                biased;
-                () = self.rebalance.notified() => {}
-                () = sleep(REBALANCE_INTERVAL) => {}
-            }
+            rebalancing_due(&self.rebalance).await;
             if self.is_stopped() {
                 break;
             }

@@ -1,40 +1,35 @@
 //! What brokers ask of a consumer (`ClientRemotingProcessor`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_protocol::body::{GetConsumerStatusBody, ResetOffsetBody};
+use hotfire_protocol::body::{ConsumerRunningInfo, GetConsumerStatusBody, ResetOffsetBody};
 use hotfire_protocol::header::client::{GetConsumerStatusRequestHeader, ResetOffsetRequestHeader};
 use hotfire_protocol::{MessageQueue, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
-use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::consumer::asked::{Asked, Member};
 use crate::consumer::core::Core;
 
 /// How long listeners are given to end before offsets are reset.
 const RESET_PAUSE: Duration = Duration::from_secs(10);
 
 /// Takes the requests of brokers.
-#[derive(Default)]
-pub(crate) struct Callbacks {
-    /// Wakes the rebalancing.
-    pub(crate) rebalance: Arc<Notify>,
-    core: OnceLock<Weak<Core>>,
+pub(crate) type Callbacks = Asked<Core>;
+
+impl Member for Core {
+    fn group(&self) -> &str {
+        &self.config.group
+    }
+
+    fn running_info(&self) -> ConsumerRunningInfo {
+        self.inspect()
+    }
 }
 
-impl Callbacks {
-    /// Says for which consumer.
-    pub(crate) fn serve(&self, core: &Arc<Core>) {
-        // Only ever called once, by the builder.
-        let _ = self.core.set(Arc::downgrade(core));
-    }
-
-    fn core(&self) -> Option<Arc<Core>> {
-        self.core.get().and_then(Weak::upgrade)
-    }
-
+impl Asked<Core> {
     fn reset(&self, request: &RemotingCommand) {
         let Some(core) = self.core() else { return };
         let header = request.header::<ResetOffsetRequestHeader>();
@@ -59,26 +54,6 @@ impl Callbacks {
                     "offsets are not reset: the request is malformed"
                 );
             }
-        }
-    }
-
-    /// The consumer, if a request is for its group.
-    fn core_of(&self, request: &RemotingCommand) -> Result<Arc<Core>, RemotingCommand> {
-        let group = request.ext.get("consumerGroup").unwrap_or_default();
-        let core = self.core().filter(|core| core.config.group == group);
-        core.ok_or_else(|| {
-            let remark = format!("The Consumer Group <{group}> not exist in this consumer");
-            request.response_error(ResponseCode::SYSTEM_ERROR, remark)
-        })
-    }
-
-    fn running_info(&self, request: &RemotingCommand) -> RemotingCommand {
-        match self.core_of(request) {
-            Ok(core) => {
-                let info = core.running_info().to_json();
-                request.response(ResponseCode::SUCCESS).with_body(info)
-            }
-            Err(refused) => refused,
         }
     }
 
@@ -122,25 +97,16 @@ impl Callbacks {
     }
 }
 
-impl RequestHandler for Callbacks {
+impl RequestHandler for Asked<Core> {
     fn handle(&self, _channel: &Channel, request: RemotingCommand) -> Handled {
         match RequestCode(request.code) {
-            RequestCode::NOTIFY_CONSUMER_IDS_CHANGED => {
-                self.rebalance.notify_one();
-                Handled::None
-            }
             RequestCode::RESET_CONSUMER_CLIENT_OFFSET => {
                 self.reset(&request);
                 Handled::None
             }
             RequestCode::GET_CONSUMER_STATUS_FROM_CLIENT => Handled::Reply(self.status(&request)),
-            RequestCode::GET_CONSUMER_RUNNING_INFO => Handled::Reply(self.running_info(&request)),
             RequestCode::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(request),
-            code => {
-                let remark = format!("request type {} not supported", code.0);
-                let code = ResponseCode::REQUEST_CODE_NOT_SUPPORTED;
-                Handled::Reply(request.response_error(code, remark))
-            }
+            _ => self.answer(&request),
         }
     }
 }

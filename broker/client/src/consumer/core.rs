@@ -24,8 +24,7 @@ use crate::process_queue::Thresholds;
 use crate::producer::send::Sender;
 use crate::trace::Tracer;
 use crate::{
-    AllocateStrategy, ClientError, ConcurrentListener, ConsumeFrom, ConsumerHook, MessageModel,
-    OrderlyListener,
+    AllocateStrategy, ConcurrentListener, ConsumeFrom, ConsumerHook, MessageModel, OrderlyListener,
 };
 
 /// How often a message is delivered again before it is a dead letter, unless configured
@@ -132,17 +131,6 @@ impl Core {
         }
     }
 
-    /// Has a broker of each topic look at the SQL expression for it (`checkClientInBroker`).
-    pub(crate) async fn check_expressions(&self) -> Result<(), ClientError> {
-        for subscription in self.subscriptions.values().filter(|of| !of.is_tag()) {
-            let group = &self.config.group;
-            self.instance
-                .check_subscription(group, subscription)
-                .await?;
-        }
-        Ok(())
-    }
-
     /// Takes work and does it, until the consumer stops.
     pub(crate) async fn worker(self: Arc<Self>) {
         while let Some(work) = self.work.take(self.config.consume_batch).await {
@@ -185,12 +173,7 @@ impl Core {
         match &self.local {
             Some(local) => {
                 let offsets = self.offsets.lock().all();
-                for (queue, offset) in &offsets {
-                    self.hook.committing(queue, *offset);
-                }
-                if let Err(error) = local.store(offsets) {
-                    tracing::warn!(group = self.config.group, %error, "offsets are not stored");
-                }
+                local.commit(&*self.hook, offsets);
             }
             None => {
                 let held: BTreeSet<_> = self.slots.lock().keys().cloned().collect();
@@ -213,11 +196,9 @@ impl Core {
     }
 
     async fn commit(&self, queue: &MessageQueue, offset: i64) {
-        self.hook.committing(queue, offset);
-        let group = &self.config.group;
-        if let Err(error) = self.instance.commit_offset(group, queue, offset).await {
-            tracing::warn!(group, %queue, offset, %error, "the offset is not committed");
-        }
+        let (instance, group) = (&self.instance, &self.config.group);
+        let committed = instance.commit_seen(&*self.hook, group, (queue, offset));
+        committed.await;
     }
 
     /// Sends back messages that the listener has been busy with for too long

@@ -2,6 +2,7 @@
 
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::body::SubscriptionData;
+use hotfire_protocol::topic::check_topic;
 
 use crate::ClientError;
 
@@ -15,6 +16,16 @@ pub(crate) enum Expression {
 }
 
 impl Expression {
+    /// As heartbeats say it, of a topic that has a name as topics have. `now_ms` is the version.
+    pub(crate) fn checked(
+        &self,
+        topic: &str,
+        now_ms: i64,
+    ) -> Result<SubscriptionData, ClientError> {
+        check_topic(topic).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        self.subscription(topic, now_ms)
+    }
+
     /// As heartbeats say it. `now_ms` is the version.
     pub(crate) fn subscription(
         &self,

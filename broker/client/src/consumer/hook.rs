@@ -1,7 +1,8 @@
 use hotfire_protocol::{MessageExt, MessageQueue};
 
 /// Watches what a consumer does with its queues: for metrics, audits, tests. All calls are made
-/// synchronously at the moment they name and must not block; the defaults do nothing.
+/// synchronously at the moment they name and must not block; the defaults do nothing. Topics are
+/// named as brokers know them, with their namespace.
 pub trait ConsumerHook: Send + Sync {
     /// Rebalancing gave the queue to this consumer.
     fn assigned(&self, queue: &MessageQueue) {

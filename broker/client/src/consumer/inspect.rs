@@ -10,9 +10,10 @@ use hotfire_protocol::body::{
     ConsumeMessageDirectlyResult, ConsumeResult, ConsumeType, ConsumerRunningInfo,
 };
 use hotfire_protocol::header::client::ConsumeMessageDirectlyResultRequestHeader;
-use hotfire_protocol::{MessageQueue, RemotingCommand, date, version};
+use hotfire_protocol::{MessageQueue, RemotingCommand};
 use tokio::time::Instant;
 
+use crate::consumer::asked::settings;
 use crate::consumer::core::{Core, Listener};
 use crate::consumer::retry::restore_topic;
 use crate::instance::decode_messages;
@@ -25,7 +26,7 @@ impl Core {
     }
 
     /// What the consumer is doing. There are no threads whose stacks could be shown.
-    pub(crate) fn running_info(&self) -> ConsumerRunningInfo {
+    pub(crate) fn inspect(&self) -> ConsumerRunningInfo {
         let (now, now_ms) = (Instant::now(), self.env.now_ms());
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
         let queue = |slot: &crate::consumer::slot::Slot| {
@@ -43,7 +44,7 @@ impl Core {
         ConsumerRunningInfo {
             jstack: None,
             mq_table: slots.iter().map(|slot| queue(slot)).collect(),
-            properties: self.settings(now_ms),
+            properties: self.settings(),
             status_table,
             subscription_set: self
                 .subscriptions
@@ -53,18 +54,15 @@ impl Core {
         }
     }
 
-    /// The settings under the names of Java's, and what `ConsumerRunningInfo` adds to them.
-    fn settings(&self, now_ms: i64) -> BTreeMap<String, String> {
+    fn settings(&self) -> BTreeMap<String, String> {
         let config = &self.config;
-        let uptime = i64::try_from(self.uptime().as_millis()).unwrap_or(0);
-        let namesrv = self.instance.config.namesrv_addrs.iter();
-        let namesrv: String = namesrv.map(|addr| format!("{addr};")).collect();
         let threads = config.consume_threads.to_string();
         let thresholds = &config.thresholds;
-        let settings = [
+        let millis = |time: std::time::Duration| time.as_millis().to_string();
+        let timeout = config.consume_timeout.as_secs() / 60;
+        let wait = millis(config.await_termination);
+        let own = [
             ("consumerGroup", config.group.clone()),
-            ("messageModel", config.model.name().to_owned()),
-            ("consumeFromWhere", config.from.wire().name().to_owned()),
             ("consumeThreadMin", threads.clone()),
             ("consumeThreadMax", threads.clone()),
             (
@@ -79,37 +77,15 @@ impl Core {
             ),
             ("consumeConcurrentlyMaxSpan", thresholds.span.to_string()),
             ("maxReconsumeTimes", config.max_reconsume_times.to_string()),
-            (
-                "suspendCurrentQueueTimeMillis",
-                config.suspend_time.as_millis().to_string(),
-            ),
-            (
-                "consumeTimeout",
-                (config.consume_timeout.as_secs() / 60).to_string(),
-            ),
-            (
-                "awaitTerminationMillisWhenShutdown",
-                config.await_termination.as_millis().to_string(),
-            ),
-            ("PROP_NAMESERVER_ADDR", namesrv),
+            ("suspendCurrentQueueTimeMillis", millis(config.suspend_time)),
+            ("consumeTimeout", timeout.to_string()),
+            ("awaitTerminationMillisWhenShutdown", wait),
             ("PROP_THREADPOOL_CORE_SIZE", threads),
             ("PROP_CONSUMEORDERLY", self.is_orderly().to_string()),
-            (
-                "PROP_CONSUME_TYPE",
-                ConsumeType::Passively.name().to_owned(),
-            ),
-            ("PROP_CLIENT_VERSION", version::name(version::CURRENT)),
-            (
-                "PROP_CONSUMER_START_TIMESTAMP",
-                (now_ms - uptime).to_string(),
-            ),
         ];
-        let named = settings.map(|(name, value)| (name.to_owned(), value));
-        let mut settings = BTreeMap::from(named);
-        if let crate::ConsumeFrom::Timestamp(ms) = config.from {
-            settings.insert("consumeTimestamp".to_owned(), date::digits(ms));
-        }
-        settings
+        let kind = ConsumeType::Passively;
+        let common = (config.model, config.from);
+        settings(&self.instance, self.started, kind, common, own)
     }
 
     /// Calls the listener with one message, whatever queue and offset it has; nothing is committed

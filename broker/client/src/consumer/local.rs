@@ -7,7 +7,9 @@ use hotfire_env::Env;
 use hotfire_protocol::MessageQueue;
 use hotfire_protocol::body::{ResetOffsetBody, fastjson};
 
-use crate::ClientError;
+use crate::instance::Instance;
+use crate::offsets::OffsetTable;
+use crate::{ClientError, ConsumerHook, MessageModel};
 
 /// The file `.rocketmq_offsets/<client id>/<group>/offsets.json`, with the version before in
 /// `offsets.json.bak`.
@@ -20,7 +22,7 @@ pub(crate) struct LocalOffsets {
 type File = ResetOffsetBody;
 
 impl LocalOffsets {
-    pub(crate) fn new(env: &Env, client_id: &str, group: &str) -> Self {
+    fn new(env: &Env, client_id: &str, group: &str) -> Self {
         let path = format!(".rocketmq_offsets/{client_id}/{group}/offsets.json");
         Self {
             env: env.clone(),
@@ -28,8 +30,35 @@ impl LocalOffsets {
         }
     }
 
+    /// The offsets that a consumer begins with, and where it keeps them if it broadcasts.
+    pub(crate) fn open(
+        instance: &Instance,
+        group: &str,
+        model: MessageModel,
+    ) -> Result<(OffsetTable, Option<Self>), ClientError> {
+        let mut offsets = OffsetTable::default();
+        if model != MessageModel::Broadcasting {
+            return Ok((offsets, None));
+        }
+        let local = Self::new(&instance.env, &instance.client_id, group);
+        for (queue, offset) in local.load()? {
+            offsets.update(&queue, offset, false);
+        }
+        Ok((offsets, Some(local)))
+    }
+
+    /// Replaces the stored offsets under the eyes of a hook. If that fails, the old ones stay.
+    pub(crate) fn commit(&self, hook: &dyn ConsumerHook, offsets: Vec<(MessageQueue, i64)>) {
+        for (queue, offset) in &offsets {
+            hook.committing(queue, *offset);
+        }
+        if let Err(error) = self.store(offsets) {
+            tracing::warn!(file = self.path, %error, "offsets are not stored");
+        }
+    }
+
     /// The stored offsets; none if there is no file. A damaged file is replaced by its predecessor.
-    pub(crate) fn load(&self) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
+    fn load(&self) -> Result<BTreeMap<MessageQueue, i64>, ClientError> {
         match self.read(&self.path) {
             Ok(Some(offsets)) => Ok(offsets),
             Ok(None) => Ok(self.read(&self.backup())?.unwrap_or_default()),
@@ -57,7 +86,7 @@ impl LocalOffsets {
     }
 
     /// Replaces the stored offsets.
-    pub(crate) fn store(&self, offsets: Vec<(MessageQueue, i64)>) -> Result<(), ClientError> {
+    fn store(&self, offsets: Vec<(MessageQueue, i64)>) -> Result<(), ClientError> {
         let broken = |reason| ClientError::OffsetFile {
             path: self.path.clone(),
             reason,

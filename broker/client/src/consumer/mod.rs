@@ -1,6 +1,7 @@
 //! Consuming messages by listener (`DefaultMQPushConsumer`).
 
 pub mod allocate;
+pub(crate) mod asked;
 mod assign;
 mod callbacks;
 mod concurrent;
@@ -16,7 +17,8 @@ pub mod process_queue;
 mod pull;
 pub mod rebalance;
 pub mod retry;
-mod share;
+pub(crate) mod setup;
+pub(crate) mod share;
 mod slot;
 mod stats;
 mod traced;
@@ -32,7 +34,7 @@ use hotfire_env::{Env, TaskHandle};
 use hotfire_protocol::MessageQueue;
 use hotfire_protocol::body::{ConsumeFromWhere, SubscriptionData};
 use hotfire_protocol::filter::SUBSCRIBE_ALL;
-use hotfire_protocol::topic::{check_group, check_topic, retry_topic};
+use hotfire_protocol::topic::{check_group, retry_topic};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -44,16 +46,16 @@ use crate::instance::{INNER_PRODUCER_GROUP, Instance};
 use crate::producer::send::{SendConfig, Sender};
 use crate::trace::Tracer;
 use crate::{
-    AllocateAveragely, AllocateStrategy, ClientConfig, ClientError, ConcurrentListener,
-    ConsumerHook, OrderlyListener, TraceOptions,
+    AllocateAveragely, ClientConfig, ClientError, ConcurrentListener, ConsumerHook,
+    OrderlyListener, TraceOptions,
 };
 use callbacks::Callbacks;
 use core::{ConsumerConfig, Core, Listener};
 use filter::{Expression, FilterMessageHook};
 use hook::NoHook;
 use local::LocalOffsets;
-use offsets::OffsetTable;
 use process_queue::Thresholds;
+use setup::{Wanted, consumer_setters, sharing_setters, wrap_names};
 
 /// Where a group begins with a queue of which it has committed no offset.
 ///
@@ -256,7 +258,7 @@ impl Core {
 pub struct PushConsumerBuilder {
     env: Env,
     client: ClientConfig,
-    subscriptions: Vec<(String, Expression)>,
+    subscriptions: Wanted,
     filters: Vec<Arc<dyn FilterMessageHook>>,
     listener: Option<Listener>,
     hook: Arc<dyn ConsumerHook>,
@@ -265,37 +267,10 @@ pub struct PushConsumerBuilder {
 }
 
 client_setters!(PushConsumerBuilder);
+consumer_setters!(PushConsumerBuilder);
+sharing_setters!(PushConsumerBuilder);
 
 impl PushConsumerBuilder {
-    /// The consumer group.
-    pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.config.group = group.into();
-        self
-    }
-
-    /// Subscribes to a topic: to messages with one of some tags (`TagA || TagB`), or to all (`*`).
-    /// A later call for the same topic replaces an earlier one. All members of a group must
-    /// subscribe to the same: brokers know one subscription per group.
-    pub fn subscribe(mut self, topic: impl Into<String>, expression: impl Into<String>) -> Self {
-        let tags = Expression::Tags(expression.into());
-        self.subscriptions.push((topic.into(), tags));
-        self
-    }
-
-    /// Subscribes to the messages of a topic of whose properties an SQL expression is true, like
-    /// `price > 100 AND region IN ('eu', 'us')`; see [`hotfire_protocol::filter::sql`]. The broker
-    /// evaluates it, if it is configured to (`enablePropertyFilter`), and says at the start of the
-    /// consumer what is wrong with it.
-    pub fn subscribe_sql(
-        mut self,
-        topic: impl Into<String>,
-        expression: impl Into<String>,
-    ) -> Self {
-        let sql = Expression::Sql(expression.into());
-        self.subscriptions.push((topic.into(), sql));
-        self
-    }
-
     /// Drops messages on this side that the filter does not keep. Several filters must all keep a
     /// message.
     pub fn filter(mut self, filter: impl FilterMessageHook) -> Self {
@@ -312,18 +287,6 @@ impl PushConsumerBuilder {
     /// Consumes each queue in order.
     pub fn orderly(mut self, listener: impl OrderlyListener) -> Self {
         self.listener = Some(Listener::Orderly(Arc::new(listener)));
-        self
-    }
-
-    /// Whether the members of the group share the messages (the default) or each gets all.
-    pub fn message_model(mut self, model: MessageModel) -> Self {
-        self.config.model = model;
-        self
-    }
-
-    /// Where to begin without a committed offset. Default: at the end.
-    pub fn consume_from(mut self, from: ConsumeFrom) -> Self {
-        self.config.from = from;
         self
     }
 
@@ -378,22 +341,9 @@ impl PushConsumerBuilder {
         self
     }
 
-    /// How queues are shared in the group; all members must agree. Default:
-    /// [`AllocateAveragely`].
-    pub fn allocate(mut self, strategy: impl AllocateStrategy + 'static) -> Self {
-        self.config.strategy = Arc::new(strategy);
-        self
-    }
-
     /// Traces every message that is consumed. Default: none is.
     pub fn trace(mut self, options: TraceOptions) -> Self {
         self.trace = Some(options);
-        self
-    }
-
-    /// Watches what the consumer does.
-    pub fn hook(mut self, hook: Arc<dyn ConsumerHook>) -> Self {
-        self.hook = hook;
         self
     }
 
@@ -401,13 +351,14 @@ impl PushConsumerBuilder {
     ///
     /// # Errors
     /// Group, name servers, subscriptions or listener are missing or malformed, the offset file of
-    /// a broadcasting consumer is damaged, or a broker does not accept an SQL expression or cannot
-    /// be asked whether it does.
+    /// a broadcasting consumer is damaged, or a broker does not accept an SQL expression (it says
+    /// what is wrong with it) or cannot be asked whether it does.
     pub async fn start(mut self) -> Result<PushConsumer, ClientError> {
-        self.config.group = self.client.wrap(&self.config.group);
-        for (topic, _) in &mut self.subscriptions {
-            *topic = self.client.wrap(topic);
-        }
+        wrap_names(
+            &self.client,
+            &mut self.config.group,
+            &mut self.subscriptions,
+        );
         let tracer = match &self.trace {
             Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),
             None => None,
@@ -431,7 +382,10 @@ impl PushConsumerBuilder {
             }
         }))
         .await;
-        core.check_expressions().await?;
+        let expressions = core.subscriptions.values();
+        instance
+            .check_expressions(&core.config.group, expressions)
+            .await?;
         core.instance.heartbeat().await;
         core.rebalance.notify_one();
         core.instance
@@ -447,15 +401,7 @@ impl PushConsumerBuilder {
         let callbacks = Arc::new(Callbacks::default());
         let broadcasting = config.model == MessageModel::Broadcasting;
         let instance = Instance::new(&env, self.client, Some(callbacks.clone()), broadcasting)?;
-        let mut offsets = OffsetTable::default();
-        let mut local = None;
-        if broadcasting {
-            let store = LocalOffsets::new(&env, &instance.client_id, &config.group);
-            for (queue, offset) in store.load()? {
-                offsets.update(&queue, offset, false);
-            }
-            local = Some(store);
-        }
+        let (offsets, local) = LocalOffsets::open(&instance, &config.group, config.model)?;
         let group = INNER_PRODUCER_GROUP.to_owned();
         let sender = Sender::new(
             instance.clone(),
@@ -502,12 +448,13 @@ impl PushConsumerBuilder {
         let retry = Some((retry_topic(&self.config.group), everything))
             .filter(|_| self.config.model == MessageModel::Clustering);
         let mut parsed = BTreeMap::new();
-        for (topic, expression) in self.subscriptions.iter().chain(&retry) {
-            if Some(topic) != retry.as_ref().map(|(topic, _)| topic) {
-                check_topic(topic).map_err(|error| invalid(&error.to_string()))?;
-            }
-            let data = expression.subscription(topic, self.env.now_ms())?;
+        for (topic, expression) in &self.subscriptions {
+            let data = expression.checked(topic, self.env.now_ms())?;
             parsed.insert(topic.clone(), Arc::new(data));
+        }
+        if let Some((topic, expression)) = retry {
+            let data = expression.subscription(&topic, self.env.now_ms())?;
+            parsed.insert(topic, Arc::new(data));
         }
         Ok(parsed)
     }

@@ -1,13 +1,27 @@
-//! What kinds of consumers have in common: their share of a topic's queues, where to begin with a
-//! queue, and whom to pull it from.
+//! What kinds of consumers have in common: when they rebalance, their share of a topic's queues,
+//! where to begin with a queue, whom to pull it from, and how they commit.
+
+use std::time::Duration;
 
 use hotfire_env::defect;
 use hotfire_protocol::MessageQueue;
+use hotfire_protocol::body::SubscriptionData;
 use hotfire_protocol::topic::retry_group;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::instance::Instance;
 use crate::instance::route::BrokerAddr;
-use crate::{AllocateStrategy, ClientError, ConsumeFrom, MessageModel};
+use crate::{AllocateStrategy, ClientError, ConsumeFrom, ConsumerHook, MessageModel};
+
+/// How often the share is computed anew when nothing calls for it (`waitInterval`).
+const REBALANCE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Waits until something calls for a rebalancing, or one is due.
+pub(crate) async fn rebalancing_due(called: &Notify) {
+    // Either is a reason.
+    let _ = timeout(REBALANCE_INTERVAL, called.notified()).await;
+}
 
 impl Instance {
     /// This client's share of a topic's queues; all of them when broadcasting.
@@ -51,6 +65,34 @@ impl Instance {
             ConsumeFrom::First => Ok(0),
             ConsumeFrom::Last => self.max_offset(queue).await,
             ConsumeFrom::Timestamp(ms) => self.search_offset(queue, ms).await,
+        }
+    }
+
+    /// Has a broker of each topic look at the SQL expression for it (`checkClientInBroker`).
+    pub(crate) async fn check_expressions(
+        &self,
+        group: &str,
+        subscriptions: impl Iterator<Item = impl AsRef<SubscriptionData> + Send> + Send,
+    ) -> Result<(), ClientError> {
+        for subscription in subscriptions {
+            if !subscription.as_ref().is_tag() {
+                self.check_subscription(group, subscription.as_ref())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits an offset of a group, one-way, under the eyes of a hook.
+    pub(crate) async fn commit_seen(
+        &self,
+        hook: &dyn ConsumerHook,
+        group: &str,
+        (queue, offset): (&MessageQueue, i64),
+    ) {
+        hook.committing(queue, offset);
+        if let Err(error) = self.commit_offset(group, queue, offset).await {
+            tracing::warn!(group, %queue, offset, %error, "the offset is not committed");
         }
     }
 

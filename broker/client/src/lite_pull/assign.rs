@@ -1,26 +1,18 @@
 //! Which queues a lite pull consumer holds (`RebalanceLitePullImpl`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hotfire_protocol::MessageQueue;
-use tokio::time::sleep;
 
 use super::queues::{Change, Ticket};
 use super::{Core, Mode};
-
-/// How often the share is computed anew when nothing calls for it (`waitInterval`).
-const REBALANCE_INTERVAL: Duration = Duration::from_secs(20);
+use crate::consumer::share::rebalancing_due;
 
 impl Core {
     /// Rebalances whenever something calls for it, and now and then.
     pub(super) async fn rebalance_loop(self: Arc<Self>) {
         loop {
-            tokio::select! {
-                biased;
-                () = self.rebalance.notified() => {}
-                () = sleep(REBALANCE_INTERVAL) => {}
-            }
+            rebalancing_due(&self.rebalance).await;
             if self.is_stopped() {
                 break;
             }

@@ -9,6 +9,7 @@ use hotfire_env::Env;
 use hotfire_protocol::topic::check_group;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::callbacks::Callbacks;
 use super::queues::{LitePullLimits, LiteQueues};
@@ -16,11 +17,10 @@ use super::{Config, Core, LitePullConsumer, Mode};
 use crate::config::client_setters;
 use crate::consumer::hook::NoHook;
 use crate::consumer::local::LocalOffsets;
+use crate::consumer::setup::{Wanted, consumer_setters, sharing_setters, wrap_names};
 use crate::instance::Instance;
-use crate::offsets::OffsetTable;
 use crate::{
-    AllocateAveragely, AllocateStrategy, ClientConfig, ClientError, ConsumeFrom, ConsumerHook,
-    MessageModel,
+    AllocateAveragely, ClientConfig, ClientError, ConsumeFrom, ConsumerHook, MessageModel,
 };
 
 /// The shortest time between automatic commits (`MIN_AUTOCOMMIT_INTERVAL_MILLIS`).
@@ -31,12 +31,14 @@ const AUTO_COMMIT_MIN: Duration = Duration::from_secs(1);
 pub struct LitePullConsumerBuilder {
     env: Env,
     client: ClientConfig,
-    subscriptions: Vec<(String, String)>,
+    subscriptions: Wanted,
     hook: Arc<dyn ConsumerHook>,
     config: Config,
 }
 
 client_setters!(LitePullConsumerBuilder);
+consumer_setters!(LitePullConsumerBuilder);
+sharing_setters!(LitePullConsumerBuilder);
 
 impl LitePullConsumer {
     /// Begins to configure a consumer.
@@ -62,30 +64,6 @@ impl LitePullConsumer {
 }
 
 impl LitePullConsumerBuilder {
-    /// The consumer group.
-    pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.config.group = group.into();
-        self
-    }
-
-    /// Subscribes to a topic from the start; see [`LitePullConsumer::subscribe`].
-    pub fn subscribe(mut self, topic: impl Into<String>, expression: impl Into<String>) -> Self {
-        self.subscriptions.push((topic.into(), expression.into()));
-        self
-    }
-
-    /// Whether the members of the group share the messages (the default) or each gets all.
-    pub fn message_model(mut self, model: MessageModel) -> Self {
-        self.config.model = model;
-        self
-    }
-
-    /// Where to begin without a committed offset. Default: at the end.
-    pub fn consume_from(mut self, from: ConsumeFrom) -> Self {
-        self.config.from = from;
-        self
-    }
-
     /// How many messages a pull gets, and when pulling pauses because too much is in hand.
     pub fn limits(mut self, limits: LitePullLimits) -> Self {
         self.config.limits = limits;
@@ -117,31 +95,17 @@ impl LitePullConsumerBuilder {
         self
     }
 
-    /// How queues are shared in the group; all members must agree. Default:
-    /// [`AllocateAveragely`].
-    pub fn allocate(mut self, strategy: impl AllocateStrategy + 'static) -> Self {
-        self.config.strategy = Arc::new(strategy);
-        self
-    }
-
-    /// Watches what the consumer does.
-    pub fn hook(mut self, hook: Arc<dyn ConsumerHook>) -> Self {
-        self.hook = hook;
-        self
-    }
-
     /// Starts the consumer. No server need be reachable yet.
     ///
     /// # Errors
-    /// Group, name servers or a setting are missing or malformed, or the offset file of a
-    /// broadcasting consumer is damaged.
-    pub async fn start(self) -> Result<LitePullConsumer, ClientError> {
+    /// Group, name servers, subscriptions or a setting are missing or malformed, the offset file of
+    /// a broadcasting consumer is damaged, or a broker does not accept an SQL expression (it says
+    /// what is wrong with it) or cannot be asked whether it does.
+    pub async fn start(mut self) -> Result<LitePullConsumer, ClientError> {
+        let wanted = &mut self.subscriptions;
+        wrap_names(&self.client, &mut self.config.group, wanted);
         check(&self.config)?;
-        if self.client.namespace.is_some() {
-            let reason = "a lite pull consumer cannot live in a namespace";
-            return Err(ClientError::Invalid(reason.to_owned()));
-        }
-        let subscriptions = self.subscriptions.clone();
+        let subscriptions = std::mem::take(&mut self.subscriptions);
         let core = self.build()?;
         let consumer = LitePullConsumer { core: core.clone() };
         core.instance.set_consumer(core.consumer_data());
@@ -150,8 +114,11 @@ impl LitePullConsumerBuilder {
         }
         core.instance.start();
         start_periodic(&core);
-        let topics: Vec<_> = subscriptions.into_iter().map(|(topic, _)| topic).collect();
-        core.announce(&topics).await;
+        for (topic, _) in &subscriptions {
+            core.find(topic).await;
+        }
+        core.check_expressions().await?;
+        core.announce().await;
         core.instance
             .keep(core.env.spawn("rebalance", core.clone().rebalance_loop()));
         Ok(consumer)
@@ -162,16 +129,8 @@ impl LitePullConsumerBuilder {
         let callbacks = Arc::new(Callbacks::default());
         let broadcasting = config.model == MessageModel::Broadcasting;
         let instance = Instance::new(&env, self.client, Some(callbacks.clone()), broadcasting)?;
-        let mut offsets = OffsetTable::default();
-        let mut local = None;
-        if broadcasting {
-            let store = LocalOffsets::new(&env, &instance.client_id, &config.group);
-            for (queue, offset) in store.load()? {
-                offsets.update(&queue, offset, false);
-            }
-            local = Some(store);
-        }
-        Ok(Arc::new(Core {
+        let (offsets, local) = LocalOffsets::open(&instance, &config.group, config.model)?;
+        let core = Arc::new(Core {
             env,
             instance,
             hook: self.hook,
@@ -187,9 +146,12 @@ impl LitePullConsumerBuilder {
             next_auto_commit: Mutex::new(None),
             watches: Mutex::default(),
             rebalance: callbacks.rebalance.clone(),
+            started: Instant::now(),
             stopped: AtomicBool::new(false),
             config,
-        }))
+        });
+        callbacks.serve(&core);
+        Ok(core)
     }
 }
 

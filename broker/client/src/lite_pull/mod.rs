@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle};
 use hotfire_protocol::body::{ConsumeType, ConsumerData, SubscriptionData};
-use hotfire_protocol::topic::check_topic;
 use hotfire_protocol::{MessageExt, MessageQueue};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -24,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 pub use builder::LitePullConsumerBuilder;
 pub use watch::TopicQueuesListener;
 
+use crate::consumer::filter::Expression;
 use crate::consumer::local::LocalOffsets;
 use crate::instance::Instance;
 use crate::offsets::OffsetTable;
@@ -121,6 +121,7 @@ struct Core {
     watches: Mutex<BTreeMap<String, Watch>>,
     /// Wakes the rebalancing.
     rebalance: Arc<Notify>,
+    started: Instant,
     stopped: AtomicBool,
 }
 
@@ -156,11 +157,9 @@ impl Core {
         Ok(())
     }
 
-    fn subscribe(&self, topic: &str, expression: &str) -> Result<(), ClientError> {
-        let invalid = |reason: String| ClientError::Invalid(format!("{topic}: {reason}"));
-        check_topic(topic).map_err(|error| invalid(error.to_string()))?;
-        let data = SubscriptionData::parse(topic, expression, self.env.now_ms())
-            .map_err(|error| invalid(error.to_string()))?;
+    /// Subscribes to a topic that is named as brokers know it.
+    fn subscribe(&self, topic: &str, expression: &Expression) -> Result<(), ClientError> {
+        let data = expression.checked(topic, self.env.now_ms())?;
         self.decide(Mode::Subscribe)?;
         let data = Arc::new(data);
         self.subscriptions.lock().insert(topic.to_owned(), data);
@@ -169,13 +168,34 @@ impl Core {
         Ok(())
     }
 
-    /// Fetches the route of a subscribed topic, tells the brokers, and has the share computed.
-    async fn announce(&self, topics: &[String]) {
-        for topic in topics {
-            if let Err(error) = self.instance.update_route(topic).await {
-                tracing::debug!(topic, %error, "no route yet");
-            }
+    /// Fetches the route of a subscribed topic.
+    async fn find(&self, topic: &str) {
+        if let Err(error) = self.instance.update_route(topic).await {
+            tracing::debug!(topic, %error, "no route yet");
         }
+    }
+
+    /// Has brokers look at the SQL expressions that are subscribed to.
+    async fn check_expressions(&self) -> Result<(), ClientError> {
+        let subscriptions: Vec<_> = self.subscriptions.lock().values().cloned().collect();
+        let (instance, group) = (&self.instance, &self.config.group);
+        instance
+            .check_expressions(group, subscriptions.iter())
+            .await
+    }
+
+    /// The queues that a topic can be consumed from, as the application names them.
+    async fn fetch_queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+        let queues = self.instance.fetch_subscribe_queues(topic).await?;
+        let config = &self.instance.config;
+        Ok(queues
+            .iter()
+            .map(|queue| config.unwrap_queue(queue))
+            .collect())
+    }
+
+    /// Tells the brokers what is subscribed to, and has the share computed.
+    async fn announce(&self) {
         self.instance.heartbeat().await;
         self.rebalance.notify_one();
     }
@@ -211,7 +231,8 @@ impl LitePullConsumer {
     /// # Errors
     /// The name server does not know the topic, or does not answer.
     pub async fn fetch_queues(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
-        self.core.instance.fetch_subscribe_queues(topic).await
+        let topic = self.core.instance.config.wrap(topic);
+        self.core.fetch_queues(&topic).await
     }
 
     /// Subscribes to a topic: to messages with one of some tags (`TagA || TagB`), or to all (`*`).
@@ -219,16 +240,36 @@ impl LitePullConsumer {
     /// # Errors
     /// The topic or expression is malformed, or queues were assigned before.
     pub async fn subscribe(&self, topic: &str, expression: &str) -> Result<(), ClientError> {
+        let tags = Expression::Tags(expression.to_owned());
+        self.subscribe_to(topic, &tags).await
+    }
+
+    /// Subscribes to the messages of a topic of whose properties an SQL expression is true; see
+    /// [`hotfire_protocol::filter::sql`]. Unlike at the start of the consumer, no broker is asked
+    /// now what it makes of the expression: if it is wrong, or the broker does not evaluate
+    /// expressions, it is pulling that fails, and nothing comes.
+    ///
+    /// # Errors
+    /// The topic is malformed, the expression empty, or queues were assigned before.
+    pub async fn subscribe_sql(&self, topic: &str, expression: &str) -> Result<(), ClientError> {
+        let sql = Expression::Sql(expression.to_owned());
+        self.subscribe_to(topic, &sql).await
+    }
+
+    async fn subscribe_to(&self, topic: &str, expression: &Expression) -> Result<(), ClientError> {
         self.check_running()?;
-        self.core.subscribe(topic, expression)?;
-        self.core.announce(&[topic.to_owned()]).await;
+        let topic = self.core.instance.config.wrap(topic);
+        self.core.subscribe(&topic, expression)?;
+        self.core.find(&topic).await;
+        self.core.announce().await;
         Ok(())
     }
 
     /// Takes a subscription back and gives the queues of the topic up.
     pub async fn unsubscribe(&self, topic: &str) {
         let core = &self.core;
-        if core.subscriptions.lock().remove(topic).is_some() {
+        let topic = core.instance.config.wrap(topic);
+        if core.subscriptions.lock().remove(&topic).is_some() {
             core.instance.set_consumer(core.consumer_data());
             core.hold(|queue| queue.topic == topic, &[]).await;
         }
@@ -242,16 +283,25 @@ impl LitePullConsumer {
     pub async fn assign(&self, queues: &[MessageQueue]) -> Result<(), ClientError> {
         self.check_running()?;
         self.core.decide(Mode::Assign)?;
-        for queue in queues {
+        let queues: Vec<_> = queues.iter().map(|queue| self.wrap(queue)).collect();
+        for queue in &queues {
             self.core.instance.watch_topic(&queue.topic);
         }
-        self.core.hold(|_| true, queues).await;
+        self.core.hold(|_| true, &queues).await;
         Ok(())
     }
 
     /// The queues that this consumer holds now, sorted.
     pub fn assigned(&self) -> Vec<MessageQueue> {
-        self.core.queues.lock().held()
+        let (held, config) = (self.core.queues.lock().held(), &self.core.instance.config);
+        held.iter()
+            .map(|queue| config.unwrap_queue(queue))
+            .collect()
+    }
+
+    /// A queue as brokers know it.
+    fn wrap(&self, queue: &MessageQueue) -> MessageQueue {
+        self.core.instance.config.wrap_queue(queue)
     }
 
     /// Messages of one queue, in order: those of the oldest pull that nobody has polled yet. Empty
@@ -261,6 +311,19 @@ impl LitePullConsumer {
     /// # Errors
     /// The consumer is shut down.
     pub async fn poll(&self, wait: Duration) -> Result<Vec<Arc<MessageExt>>, ClientError> {
+        let polled = self.poll_queue(wait).await?;
+        Ok(polled.map(|(_, messages)| messages).unwrap_or_default())
+    }
+
+    /// Does as [`poll`](Self::poll), and tells which queue the messages are of; `None` if there are
+    /// none within `wait`.
+    ///
+    /// # Errors
+    /// The consumer is shut down.
+    pub async fn poll_queue(
+        &self,
+        wait: Duration,
+    ) -> Result<Option<(MessageQueue, Vec<Arc<MessageExt>>)>, ClientError> {
         let core = &self.core;
         self.check_running()?;
         if core.config.auto_commit {
@@ -269,19 +332,19 @@ impl LitePullConsumer {
         let deadline = Instant::now() + wait;
         loop {
             let arrival = core.arrival.notified();
-            let (messages, more) = {
+            let (polled, more) = {
                 let mut queues = core.queues.lock();
                 (queues.poll(), queues.has_ready())
             };
-            if let Some(messages) = messages {
+            if let Some((queue, messages)) = polled {
                 if more {
                     core.arrival.notify_one();
                 }
-                return Ok(messages);
+                return Ok(Some((core.instance.config.unwrap_queue(&queue), messages)));
             }
             self.check_running()?;
             if timeout_at(deadline, arrival).await.is_err() {
-                return Ok(Vec::new());
+                return Ok(None);
             }
         }
     }
@@ -322,21 +385,23 @@ impl LitePullConsumer {
 
     async fn bound(&self, queue: &MessageQueue, bound: Bound) -> Result<i64, ClientError> {
         self.check_running()?;
-        if !self.core.queues.lock().holds(queue) {
+        let wrapped = self.wrap(queue);
+        if !self.core.queues.lock().holds(&wrapped) {
             return Err(not_held(queue));
         }
         match bound {
-            Bound::Min => self.core.instance.min_offset(queue).await,
-            Bound::Max => self.core.instance.max_offset(queue).await,
+            Bound::Min => self.core.instance.min_offset(&wrapped).await,
+            Bound::Max => self.core.instance.max_offset(&wrapped).await,
         }
     }
 
     fn go_to(&self, queue: &MessageQueue, offset: i64) -> Result<(), ClientError> {
         let core = &self.core;
-        let ticket = core.queues.lock().seek(queue, offset);
+        let wrapped = self.wrap(queue);
+        let ticket = core.queues.lock().seek(&wrapped, offset);
         let ticket = ticket.ok_or_else(|| not_held(queue))?;
-        core.hook.pulling_from(queue, offset);
-        core.start_pulling(queue, ticket);
+        core.hook.pulling_from(&wrapped, offset);
+        core.start_pulling(&wrapped, ticket);
         Ok(())
     }
 
@@ -353,7 +418,7 @@ impl LitePullConsumer {
     fn set_paused(&self, queues: &[MessageQueue], paused: bool) {
         let mut held = self.core.queues.lock();
         for queue in queues {
-            held.set_paused(queue, paused);
+            held.set_paused(&self.wrap(queue), paused);
         }
     }
 
@@ -378,7 +443,7 @@ impl LitePullConsumer {
     /// # Errors
     /// The broker refused or did not answer.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, ClientError> {
-        self.core.committed(queue).await
+        self.core.committed(&self.wrap(queue)).await
     }
 
     /// The offset at a time, in milliseconds since the epoch: of the message that was stored
@@ -391,7 +456,8 @@ impl LitePullConsumer {
         queue: &MessageQueue,
         timestamp_ms: i64,
     ) -> Result<i64, ClientError> {
-        self.core.instance.search_offset(queue, timestamp_ms).await
+        let queue = self.wrap(queue);
+        self.core.instance.search_offset(&queue, timestamp_ms).await
     }
 
     /// Ends the consumer: commits are sent, and the brokers told. With automatic commits, what was

@@ -63,12 +63,7 @@ impl Core {
     pub(super) async fn persist_all(&self) {
         if let Some(local) = &self.local {
             let offsets = self.offsets.lock().all();
-            for (queue, offset) in &offsets {
-                self.hook.committing(queue, *offset);
-            }
-            if let Err(error) = local.store(offsets) {
-                tracing::warn!(group = self.config.group, %error, "offsets are not stored");
-            }
+            local.commit(&*self.hook, offsets);
             return;
         }
         for (queue, offset) in self.to_persist() {
@@ -77,11 +72,9 @@ impl Core {
     }
 
     async fn persist(&self, queue: &MessageQueue, offset: i64) {
-        self.hook.committing(queue, offset);
-        let group = &self.config.group;
-        if let Err(error) = self.instance.commit_offset(group, queue, offset).await {
-            tracing::warn!(group, %queue, offset, %error, "the offset is not committed");
-        }
+        let (instance, group) = (&self.instance, &self.config.group);
+        let committed = instance.commit_seen(&*self.hook, group, (queue, offset));
+        committed.await;
     }
 
     /// Sends and forgets the offset of a queue that is given up.

@@ -14,11 +14,11 @@ use super::queues::{Step, Ticket};
 use crate::{ClientError, PullStatus};
 
 /// How long the broker may wait for messages (`brokerSuspendMaxTimeMillis`).
-const SUSPEND: Duration = Duration::from_secs(20);
+pub(super) const SUSPEND: Duration = Duration::from_secs(20);
 /// How long the client waits for the broker (`consumerTimeoutMillisWhenSuspend`).
-const PULL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a pull that failed (`pullTimeDelayMillsWhenException`).
-const PAUSE_ON_ERROR: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_ON_ERROR: Duration = Duration::from_secs(1);
 /// Pause after the start position could not be found (`PULL_TIME_DELAY_MILLS_ON_EXCEPTION`).
 const PAUSE_WITHOUT_START: Duration = Duration::from_secs(3);
 
@@ -86,7 +86,12 @@ impl Core {
             .iter()
             // The broker compares hashes; equal hashes are not equal tags.
             .filter(|message| subscription.matches_tag(message.message.tag()))
-            .map(|message| Arc::new(message.clone()))
+            .map(|message| {
+                let mut message = message.clone();
+                // From here on it is the application's, which knows of no namespace.
+                message.message.topic = self.instance.config.unwrap(&message.message.topic);
+                Arc::new(message)
+            })
             .collect();
         let mut queues = self.queues.lock();
         queues.suggest_broker(queue, result.suggested_broker_id);

@@ -210,15 +210,15 @@ impl LiteQueues {
         true
     }
 
-    /// The messages of the oldest pull that waits. They count as consumed from here on: the next
-    /// commit covers them.
-    pub fn poll(&mut self) -> Option<Vec<Arc<MessageExt>>> {
+    /// The messages of the oldest pull that waits, and their queue. They count as consumed from here
+    /// on: the next commit covers them.
+    pub fn poll(&mut self) -> Option<(MessageQueue, Vec<Arc<MessageExt>>)> {
         let Ready { queue, messages } = self.ready.pop_front()?;
         if let Some(held) = self.queues.get_mut(&queue) {
             let offsets = messages.iter().map(|message| message.queue_offset);
             held.consumed = held.process.finish(offsets).or(held.consumed);
         }
-        Some(messages)
+        Some((queue, messages))
     }
 
     /// Whether messages wait to be polled.
@@ -297,11 +297,9 @@ mod tests {
     }
 
     fn polled(queues: &mut LiteQueues) -> Vec<i64> {
-        let messages = queues.poll().unwrap_or_default();
-        messages
-            .iter()
-            .map(|message| message.queue_offset)
-            .collect()
+        let polled = queues.poll();
+        let messages = polled.iter().flat_map(|(_, messages)| messages);
+        messages.map(|message| message.queue_offset).collect()
     }
 
     #[test]

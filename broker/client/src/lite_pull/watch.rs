@@ -48,11 +48,12 @@ impl LitePullConsumer {
         listener: impl TopicQueuesListener,
     ) -> Result<(), ClientError> {
         let queues = self.fetch_queues(topic).await?;
+        let topic = self.core.instance.config.wrap(topic);
         let watch = Watch {
             queues,
             listener: Arc::new(listener),
         };
-        self.core.watches.lock().insert(topic.to_owned(), watch);
+        self.core.watches.lock().insert(topic, watch);
         Ok(())
     }
 }
@@ -62,7 +63,7 @@ impl Core {
     pub(super) async fn compare_queues(&self) {
         let topics: Vec<_> = self.watches.lock().keys().cloned().collect();
         for topic in topics {
-            let queues = match self.instance.fetch_subscribe_queues(&topic).await {
+            let queues = match self.fetch_queues(&topic).await {
                 Ok(queues) => queues,
                 Err(error) => {
                     tracing::debug!(topic, %error, "cannot compare the queues");
@@ -75,7 +76,7 @@ impl Core {
                 watch.and_then(|watch| watch.update(&queues).then(|| watch.listener.clone()))
             };
             if let Some(listener) = listener {
-                listener.changed(&topic, &queues);
+                listener.changed(&self.instance.config.unwrap(&topic), &queues);
             }
         }
     }

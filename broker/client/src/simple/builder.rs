@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use hotfire_env::Env;
 use hotfire_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, SubscriptionData};
 use hotfire_protocol::filter::SUBSCRIBE_ALL;
-use hotfire_protocol::topic::{check_group, check_topic};
+use hotfire_protocol::topic::check_group;
 use parking_lot::Mutex;
 
 use super::turns::Turns;
 use super::{Config, SimpleConsumer};
 use crate::config::client_setters;
+use crate::consumer::filter::Expression;
+use crate::consumer::setup::{Wanted, consumer_setters, wrap_names};
 use crate::instance::Instance;
 use crate::{ClientConfig, ClientError, MessageModel};
 
@@ -22,19 +24,12 @@ const MAX_ATTEMPTS: i32 = 16;
 pub struct SimpleConsumerBuilder {
     env: Env,
     client: ClientConfig,
-    group: String,
-    subscriptions: Vec<Wanted>,
-    order: bool,
-    from_first: bool,
-    max_attempts: u32,
-}
-
-enum Wanted {
-    Tags(String, String),
-    Sql(String, String),
+    subscriptions: Wanted,
+    config: Config,
 }
 
 client_setters!(SimpleConsumerBuilder);
+consumer_setters!(SimpleConsumerBuilder);
 
 impl SimpleConsumer {
     /// Begins to configure a consumer.
@@ -42,53 +37,36 @@ impl SimpleConsumer {
         SimpleConsumerBuilder {
             env: env.clone(),
             client: ClientConfig::default(),
-            group: String::new(),
             subscriptions: Vec::new(),
-            order: false,
-            from_first: false,
-            max_attempts: MAX_ATTEMPTS.unsigned_abs(),
+            config: Config {
+                group: String::new(),
+                subscriptions: BTreeMap::new(),
+                order: false,
+                from_first: false,
+                max_attempts: MAX_ATTEMPTS,
+            },
         }
     }
 }
 
 impl SimpleConsumerBuilder {
-    /// The consumer group.
-    pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.group = group.into();
-        self
-    }
-
-    /// Subscribes to messages of a topic: `*` for all, or tags separated by `||`.
-    pub fn subscribe(mut self, topic: impl Into<String>, tags: impl Into<String>) -> Self {
-        self.subscriptions
-            .push(Wanted::Tags(topic.into(), tags.into()));
-        self
-    }
-
-    /// Subscribes to the messages of a topic whose properties an SQL expression matches.
-    pub fn subscribe_sql(mut self, topic: impl Into<String>, sql: impl Into<String>) -> Self {
-        self.subscriptions
-            .push(Wanted::Sql(topic.into(), sql.into()));
-        self
-    }
-
     /// Whether the messages of a queue are received in order: what was received of it has to be
     /// acknowledged, or its time be up, before more of it is received. Default: no.
     pub fn order(mut self, order: bool) -> Self {
-        self.order = order;
+        self.config.order = order;
         self
     }
 
     /// Whether a group that has never received begins with the oldest messages. Default: with the
     /// newest, unless the topic is young.
     pub fn from_first(mut self, from_first: bool) -> Self {
-        self.from_first = from_first;
+        self.config.from_first = from_first;
         self
     }
 
     /// How often a message is delivered at most before it becomes a dead letter. Default: 16.
     pub fn max_attempts(mut self, max_attempts: u32) -> Self {
-        self.max_attempts = max_attempts;
+        self.config.max_attempts = i32::try_from(max_attempts).unwrap_or(i32::MAX);
         self
     }
 
@@ -96,25 +74,10 @@ impl SimpleConsumerBuilder {
     ///
     /// # Errors
     /// Group, name servers or subscriptions are missing or malformed.
-    pub async fn start(self) -> Result<SimpleConsumer, ClientError> {
-        let invalid = |reason: String| ClientError::Invalid(reason);
-        check_group(&self.group).map_err(|error| invalid(error.to_string()))?;
-        if self.subscriptions.is_empty() {
-            return Err(invalid("the consumer subscribes to nothing".to_owned()));
-        }
-        let version = self.env.now_ms();
-        let mut subscriptions = BTreeMap::new();
-        for wanted in &self.subscriptions {
-            let subscription = wanted.parse(&self.client, version)?;
-            subscriptions.insert(subscription.topic.clone(), subscription);
-        }
-        let config = Config {
-            group: self.client.wrap(&self.group),
-            subscriptions,
-            order: self.order,
-            from_first: self.from_first,
-            max_attempts: i32::try_from(self.max_attempts).unwrap_or(i32::MAX),
-        };
+    pub async fn start(mut self) -> Result<SimpleConsumer, ClientError> {
+        let (mut config, wanted) = (self.config, &mut self.subscriptions);
+        wrap_names(&self.client, &mut config.group, wanted);
+        config.subscriptions = parse(&config.group, wanted, self.env.now_ms())?;
         let instance = Instance::new(&self.env, self.client, None, false)?;
         for topic in config.subscriptions.keys() {
             instance.watch_topic(topic);
@@ -136,25 +99,28 @@ impl SimpleConsumerBuilder {
     }
 }
 
-impl Wanted {
-    fn parse(&self, client: &ClientConfig, version: i64) -> Result<SubscriptionData, ClientError> {
-        let invalid = |reason: String| ClientError::Invalid(reason);
-        let (Self::Tags(topic, expression) | Self::Sql(topic, expression)) = self;
-        check_topic(topic).map_err(|error| invalid(error.to_string()))?;
-        let topic = client.wrap(topic);
-        match self {
-            Self::Tags(..) if expression.is_empty() => {
-                let reason = format!("the expression is empty: `{SUBSCRIBE_ALL}` means everything");
-                Err(invalid(reason))
-            }
-            Self::Tags(..) => SubscriptionData::parse(&topic, expression, version)
-                .map_err(|error| invalid(error.to_string())),
-            Self::Sql(..) if expression.is_empty() => {
-                Err(invalid("the expression is empty".to_owned()))
-            }
-            Self::Sql(..) => Ok(SubscriptionData::sql(&topic, expression, version)),
-        }
+/// What a group subscribes to, by topic.
+fn parse(
+    group: &str,
+    wanted: &Wanted,
+    version: i64,
+) -> Result<BTreeMap<String, SubscriptionData>, ClientError> {
+    let invalid = |reason: String| Err(ClientError::Invalid(reason));
+    if let Err(error) = check_group(group) {
+        return invalid(error.to_string());
     }
+    if wanted.is_empty() {
+        return invalid("the consumer subscribes to nothing".to_owned());
+    }
+    let mut subscriptions = BTreeMap::new();
+    for (topic, expression) in wanted {
+        if matches!(expression, Expression::Tags(tags) if tags.is_empty()) {
+            let reason = format!("the expression is empty: `{SUBSCRIBE_ALL}` means everything");
+            return invalid(reason);
+        }
+        subscriptions.insert(topic.clone(), expression.checked(topic, version)?);
+    }
+    Ok(subscriptions)
 }
 
 impl Config {

@@ -5,7 +5,7 @@ mod calls;
 mod popped;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,33 +214,49 @@ impl SimpleConsumer {
         };
         let popped = self.instance.pop(broker_name, &header).await?;
         let mut received = Vec::with_capacity(popped.len());
+        // In order, nothing may pass a message that nobody wants but that is still there.
+        let mut stuck = BTreeSet::new();
         for mut message in popped {
-            if !subscription.matches_tag(message.message.tag()) {
+            let queue_id = message.receipt.queue_id;
+            if self.config.order && stuck.contains(&queue_id) {
+                continue;
+            }
+            let gone = if !subscription.matches_tag(message.message.tag()) {
                 // Its tag has the hash of another one, and nobody in the group wants it.
-                self.settle(topic, &message, "is not wanted").await;
+                self.settle(topic, &message, "is not wanted").await
             } else if message.reconsume_times >= self.config.max_attempts {
-                self.dead_letter(topic, &message).await;
+                self.dead_letter(topic, &message).await
             } else {
                 message.inner.message.topic = self.instance.config.unwrap(topic);
                 received.push(message);
+                true
+            };
+            if !gone {
+                stuck.insert(queue_id);
             }
         }
         Ok(received)
     }
 
-    async fn settle(&self, topic: &str, message: &PoppedMessage, why: &str) {
-        if let Err(error) = self.instance.ack(&self.config.group, topic, message).await {
+    /// Acknowledges a message that the application does not get. False if it will come back.
+    async fn settle(&self, topic: &str, message: &PoppedMessage, why: &str) -> bool {
+        let acked = self.instance.ack(&self.config.group, topic, message).await;
+        if let Err(error) = &acked {
             tracing::debug!(topic, why, %error, "a message will come back");
         }
+        acked.is_ok()
     }
 
-    /// Moves a message that was delivered too often to the dead-letter queue. If that fails, it
-    /// comes back and is tried again.
-    async fn dead_letter(&self, topic: &str, message: &PoppedMessage) {
+    /// Moves a message that was delivered too often to the dead-letter queue. False if that fails:
+    /// it comes back and is tried again.
+    async fn dead_letter(&self, topic: &str, message: &PoppedMessage) -> bool {
         let group = &self.config.group;
         match self.instance.bury(group, topic, message).await {
             Ok(()) => self.settle(topic, message, "is a dead letter").await,
-            Err(error) => tracing::warn!(topic, %error, "no dead letter could be made"),
+            Err(error) => {
+                tracing::warn!(topic, %error, "no dead letter could be made");
+                false
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! What administrators ask, against the real thing.
 
 use hotfire_client::{
-    ConsumeConcurrentlyStatus, ConsumeFrom, ConsumeOrderlyStatus, Delivery, PushConsumer,
-    TopicListKind,
+    ConsumeConcurrentlyStatus, ConsumeFrom, ConsumeOrderlyStatus, Delivery, LitePullConsumer,
+    PushConsumer, ResetTo, TopicListKind,
 };
 use hotfire_protocol::body::{ConsumeResult, SubscriptionGroupConfig, TopicConfig};
 use hotfire_protocol::{Message, MessageQueue, ResponseCode};
@@ -191,4 +191,74 @@ async fn a_changed_permission_of_a_broker_is_announced_at_once() {
     );
     let config = admin.broker_config(BROKER).await.unwrap();
     assert!(config.contains("brokerPermission=4\n"), "{config}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lite_pull_consumer_tells_its_settings_and_subscriptions() {
+    let stack = Stack::start(1).await;
+    let consumer = LitePullConsumer::builder(&stack.env)
+        .namesrv([NAMESRV])
+        .group(GROUP)
+        .subscribe(TOPIC, "drinks || snacks")
+        .auto_commit(false)
+        .start()
+        .await
+        .unwrap();
+    sleep(SECOND * 30).await;
+    let (id, admin) = (consumer.client_id(), stack.admin());
+    let info = admin.consumer_running_info(BROKER, GROUP, id, false);
+    let info = info.await.unwrap();
+    let started: i64 = info.properties["PROP_CONSUMER_START_TIMESTAMP"]
+        .parse()
+        .unwrap();
+    assert_eq!(stack.env.now_ms() - started, 30_000);
+    for (name, value) in [
+        ("PROP_CONSUME_TYPE", "CONSUME_ACTIVELY"),
+        ("PROP_NAMESERVER_ADDR", "127.0.0.1:9876;"),
+        ("consumerGroup", GROUP),
+        ("messageModel", "CLUSTERING"),
+        ("consumeFromWhere", "CONSUME_FROM_LAST_OFFSET"),
+        ("autoCommit", "false"),
+        ("pullBatchSize", "10"),
+        ("pullThresholdForAll", "10000"),
+        ("consumeMaxSpan", "2000"),
+    ] {
+        assert_eq!(info.properties[name], value, "{name}");
+    }
+    assert!(!info.properties.contains_key("PROP_CONSUMEORDERLY"));
+    let subscription = &info.subscription_set[0];
+    assert_eq!(subscription.topic, TOPIC);
+    assert_eq!(subscription.sub_string, "drinks || snacks");
+    assert!(info.mq_table.is_empty() && info.status_table.is_empty());
+
+    let other = admin.consumer_running_info(BROKER, "strangers", id, false);
+    let refused = other.await.unwrap_err();
+    assert_eq!(refused.code(), Some(ResponseCode::SYSTEM_ERROR));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lite_pull_consumer_is_not_reset_and_consumes_nothing_on_command() {
+    let stack = Stack::start(1).await;
+    let producer = stack.producer("writers").await;
+    let sent = producer.send(Message::new(TOPIC, "x")).await.unwrap();
+    let consumer = LitePullConsumer::builder(&stack.env)
+        .namesrv([NAMESRV])
+        .group(GROUP)
+        .subscribe(TOPIC, "*")
+        .consume_from(ConsumeFrom::First)
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(consumer.poll(SECOND).await.unwrap().len(), 1);
+    consumer.commit_sync().await.unwrap();
+    let (id, admin) = (consumer.client_id(), stack.admin());
+    let directly = admin.consume_message_directly(BROKER, GROUP, id, &sent.offset_msg_id);
+    let refused = directly.await.unwrap_err();
+    assert!(refused.to_string().contains("not exist"), "{refused}");
+
+    let to = ResetTo::Time(0);
+    admin.reset_offsets(TOPIC, GROUP, to, true).await.unwrap();
+    assert!(consumer.poll(30 * SECOND).await.unwrap().is_empty());
+    let status = admin.consumer_status(BROKER, TOPIC, GROUP, None).await;
+    assert!(status.unwrap().consumer_table[id].is_empty());
 }
