@@ -15,6 +15,7 @@ use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::acl::AccessControl;
 use crate::config::{BrokerConfig, DEFAULT_PORT};
@@ -40,6 +41,19 @@ use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
 pub(crate) struct Waiting {
     pub channel: Channel,
     pub request: RemotingCommand,
+    /// When it came.
+    pub since: Instant,
+}
+
+impl Waiting {
+    /// A request that came just now.
+    pub fn new(channel: &Channel, request: RemotingCommand) -> Self {
+        Self {
+            channel: channel.clone(),
+            request,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// The state of a broker. Every table has a lock of its own, and no two tables are held
@@ -261,6 +275,17 @@ impl State {
     ) -> Option<TopicConfig> {
         let retry_topic = topic::retry_topic(&group.group_name);
         self.ensure_topic(&retry_topic, group.retry_queue_nums, unit)
+    }
+
+    /// Answers a request that was put aside: until there are messages if `long_polling`, else until
+    /// it had its turn.
+    pub fn answer_late(&self, waiting: &Waiting, response: RemotingCommand, long_polling: bool) {
+        let (request, code) = (waiting.request.code, response.code);
+        if let Err(error) = waiting.channel.send(response) {
+            tracing::debug!(request, %error, "cannot answer a request that was put aside");
+        } else if let Some(metrics) = &self.metrics {
+            metrics.answered(request, code, long_polling, waiting.since.elapsed());
+        }
     }
 
     /// Tells the members of a group that it has changed.

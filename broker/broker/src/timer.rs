@@ -185,6 +185,10 @@ impl State {
             return Err(NotTimed::FlowControl);
         }
         properties.set(property::TIMER_OUT_MS, out_ms.to_string());
+        if let Some(metrics) = &self.metrics {
+            let wait_ms = out_ms.saturating_sub(message.born_timestamp);
+            metrics.timed(&message.message.topic, wait_ms);
+        }
         let real_topic =
             std::mem::replace(&mut message.message.topic, topic::TIMER_TOPIC.to_owned());
         let properties = &mut message.message.properties;

@@ -71,7 +71,8 @@ impl RequestHandler for Processor {
             Some(response) => {
                 if let Some(requests) = &self.requests {
                     let code = ResponseCode(response.code).name();
-                    requests.answered(RequestCode(request.code).name(), code, begin.elapsed());
+                    let request = RequestCode(request.code).name();
+                    requests.answered(request, code, false, begin.elapsed());
                 }
                 Handled::Reply(response)
             }

@@ -54,4 +54,4 @@ pub use query::{Boundary, QueryResult};
 pub use record_view::RecordView;
 pub use state::NotWriteable;
 pub use store::{ArrivalListener, MessageStore};
-pub use timer::{TimerCheckpoint, TimerStore};
+pub use timer::{TimerCheckpoint, TimerDistribution, TimerPosition, TimerStore, TimerTotals};

@@ -8,6 +8,7 @@
 //! groups are in the file all the same, because Java's broker does not load a file without them.
 
 use hotfire_protocol::ResponseCode;
+use hotfire_store::{Arrival, MessageFilter, MessageStore};
 
 use crate::config::BrokerConfig;
 use crate::refusal::Refusal;
@@ -18,6 +19,23 @@ mod pull_filter;
 
 pub(crate) use consumer_filters::ConsumerFilters;
 pub(crate) use pull_filter::PullFilter;
+
+/// Says which filters let a message through that has just arrived. Its record is read once, and only
+/// for a filter that looks into it.
+pub(crate) fn for_arrival<'a>(
+    store: &'a MessageStore,
+    arrival: &'a Arrival<'_>,
+) -> impl FnMut(&PullFilter) -> bool + 'a {
+    let mut record = None;
+    move |filter| {
+        filter.matches_code(arrival.tags_code)
+            && (!filter.reads_records()
+                || record
+                    .get_or_insert_with(|| store.look_record(arrival.physical_offset))
+                    .as_ref()
+                    .is_none_or(|record| filter.matches_record(record)))
+    }
+}
 
 /// Refuses everything but tags unless the broker is configured for it (`enablePropertyFilter`).
 pub(crate) fn check_enabled(

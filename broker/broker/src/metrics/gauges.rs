@@ -7,14 +7,14 @@ use std::sync::{Arc, Weak};
 use hotfire_metrics::Labels;
 use hotfire_metrics::prometheus_client::collector::Collector;
 use hotfire_metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use hotfire_metrics::prometheus_client::metrics::counter::ConstCounter;
 use hotfire_metrics::prometheus_client::metrics::gauge::ConstGauge;
 use hotfire_protocol::body::ConsumeType;
-use hotfire_protocol::topic::{
-    TIMER_TOPIC, TRANS_CONSUMER_GROUP, TRANS_HALF_TOPIC, perm, retry_group,
-};
+use hotfire_protocol::topic::{TRANS_CONSUMER_GROUP, TRANS_HALF_TOPIC};
 use hotfire_protocol::version;
 
-use super::labels::{flag, is_system};
+use super::labels::{flag, is_system, stored};
+use super::{pop, progress, timers};
 use crate::client_info::ClientInfo;
 use crate::state::State;
 
@@ -30,7 +30,9 @@ impl fmt::Debug for Gauges {
 }
 
 /// Values of one figure, by their labels.
-type Values = Vec<(Labels, i64)>;
+pub(super) type Values = Vec<(Labels, i64)>;
+/// A figure: its name, what it is, and its values.
+pub(super) type Figure = (&'static str, &'static str, Values);
 
 impl Gauges {
     pub fn of(broker: &Arc<State>) -> Self {
@@ -46,18 +48,9 @@ impl Collector for Gauges {
             return Ok(());
         };
         let mut gauge = |name: &str, help: &str, values: Values| {
-            let mut first = None;
-            for (labels, value) in &values {
-                let metric = ConstGauge::new(*value);
-                if first.is_none() {
-                    first =
-                        Some(encoder.encode_descriptor(name, help, None, metric.metric_type())?);
-                }
-                if let Some(family) = &mut first {
-                    metric.encode(family.encode_family(labels)?)?;
-                }
-            }
-            Ok::<_, fmt::Error>(())
+            let values = values.into_iter();
+            let gauges = values.map(|(labels, value)| (labels, ConstGauge::new(value)));
+            family(&mut encoder, name, help, gauges)
         };
         for (name, help, value) in whole(&broker) {
             gauge(name, help, vec![(Labels::new(), value)])?;
@@ -84,15 +77,36 @@ impl Collector for Gauges {
             "Requests that wait: sends for the disk, pulls for messages",
             vec![(send, waiting), (pull, parked)],
         )?;
-        for (name, help, values) in progress(&broker) {
+        let moving = [progress::figures, pop::figures, timers::figures];
+        for (name, help, values) in moving.iter().flat_map(|figures| figures(&broker)) {
             gauge(name, help, values)?;
         }
-        gauge(
-            "rocketmq_timing_messages",
-            "Messages that wait for their time",
-            timing(&broker),
-        )
+        for (name, help, values) in timers::totals(&broker) {
+            let values = values.into_iter();
+            let counters = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
+            family(&mut encoder, name, help, counters)?;
+        }
+        Ok(())
     }
+}
+
+/// Writes one figure with all its values; one without values is left out.
+fn family<M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (Labels, M)>,
+) -> fmt::Result {
+    let mut first = None;
+    for (labels, metric) in values {
+        if first.is_none() {
+            first = Some(encoder.encode_descriptor(name, help, None, metric.metric_type())?);
+        }
+        if let Some(family) = &mut first {
+            metric.encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The figures of the broker as a whole.
@@ -135,38 +149,13 @@ fn whole(broker: &State) -> Vec<(&'static str, &'static str, i64)> {
         let tasks = runtime.metrics().num_alive_tasks() as i64;
         figures.push(("rocketmq_tasks", "Tasks of the process", tasks));
     }
-    if let Some(timers) = &broker.timers {
-        let checkpoint = timers.checkpoint();
-        let late = broker
-            .env
-            .now_ms()
-            .saturating_sub(checkpoint.last_read_time_ms);
-        let read = checkpoint.last_timer_queue_offset;
-        let end = store.max_offset_in_queue(TIMER_TOPIC, 0);
-        figures.push((
-            "rocketmq_timer_enqueue_lag",
-            "Messages for a time that are not on the wheel yet, as of its last flush",
-            (end - read).max(0),
-        ));
-        figures.push((
-            "rocketmq_timer_dequeue_latency",
-            "Milliseconds that the wheel is behind, as of its last flush",
-            late.max(0),
-        ));
-    }
     figures
 }
 
 /// The figures of the store.
-fn storage(broker: &State) -> Vec<(&'static str, &'static str, Values)> {
+fn storage(broker: &State) -> Vec<Figure> {
     let store = &broker.store;
-    let medium = |value| {
-        let labels = vec![
-            ("storage_type", "local".to_owned()),
-            ("storage_medium", "disk".to_owned()),
-        ];
-        vec![(labels, value)]
-    };
+    let medium = |value| vec![(stored(), value)];
     let (start, end) = (store.min_phy_offset(), store.max_phy_offset());
     let earliest = store
         .look_message_by_offset(start)
@@ -234,122 +223,4 @@ fn consumers(broker: &State) -> Values {
         members.map(move |client| (labels.clone(), client))
     });
     count(clients)
-}
-
-/// Where a group stands in a topic.
-struct Standing {
-    labels: Labels,
-    /// Messages that are not committed.
-    lag: i64,
-    /// Milliseconds since the oldest of them was stored.
-    lag_ms: i64,
-    /// Messages that were given out and are not committed.
-    in_flight: i64,
-    /// Messages that were not given out.
-    ready: i64,
-    /// Milliseconds since the oldest of them was stored.
-    ready_ms: i64,
-}
-
-/// Where each connected group stands in each topic that it subscribes to
-/// (`ConsumerLagCalculator`).
-fn progress(broker: &State) -> Vec<(&'static str, &'static str, Values)> {
-    let subscribed: Vec<(String, String)> = {
-        let consumers = broker.consumers.lock();
-        let groups = consumers.groups();
-        groups
-            .flat_map(|(name, group)| {
-                let topics = group.subscriptions().keys();
-                topics.map(|topic| (name.to_owned(), topic.clone()))
-            })
-            .collect()
-    };
-    let standings: Vec<Standing> = subscribed
-        .iter()
-        .filter_map(|(group, topic)| standing(broker, group, topic))
-        .collect();
-    let values = |value: fn(&Standing) -> i64| {
-        let of = |standing: &Standing| (standing.labels.clone(), value(standing));
-        standings.iter().map(of).collect()
-    };
-    vec![
-        (
-            "rocketmq_consumer_lag_messages",
-            "Messages that are not committed",
-            values(|standing| standing.lag),
-        ),
-        (
-            "rocketmq_consumer_lag_latency",
-            "Milliseconds since the oldest message that is not committed was stored",
-            values(|standing| standing.lag_ms),
-        ),
-        (
-            "rocketmq_consumer_inflight_messages",
-            "Messages that were given out and are not committed",
-            values(|standing| standing.in_flight),
-        ),
-        (
-            "rocketmq_consumer_ready_messages",
-            "Messages that were not given out",
-            values(|standing| standing.ready),
-        ),
-        (
-            "rocketmq_consumer_queueing_latency",
-            "Milliseconds since the oldest message that was not given out was stored",
-            values(|standing| standing.ready_ms),
-        ),
-    ]
-}
-
-fn standing(broker: &State, group: &str, topic: &str) -> Option<Standing> {
-    let queues = {
-        let topics = broker.topics.read();
-        let config = topics.get(topic)?;
-        let usable = perm::is_readable(config.perm) || perm::is_writeable(config.perm);
-        usable.then_some(config.write_queue_nums)?
-    };
-    let metrics = broker.metrics.as_ref()?;
-    let (store, now_ms) = (&broker.store, broker.env.now_ms());
-    let mut standing = Standing {
-        labels: vec![
-            ("consumer_group", group.to_owned()),
-            ("topic", topic.to_owned()),
-            ("is_retry", flag(retry_group(topic).is_some())),
-            ("is_system", flag(is_system(topic, group))),
-        ],
-        lag: 0,
-        lag_ms: 0,
-        in_flight: 0,
-        ready: 0,
-        ready_ms: 0,
-    };
-    for queue_id in 0..queues {
-        let end = store.max_offset_in_queue(topic, queue_id);
-        let committed = broker.offsets.lock().get(group, topic, queue_id);
-        let committed = committed.unwrap_or(end).clamp(0, end);
-        let pulled = metrics.pulled(group, topic, queue_id);
-        let pulled = pulled.unwrap_or(committed).clamp(committed, end);
-        let age = |offset| {
-            let stored = store.store_time_of(topic, queue_id, offset);
-            stored.map_or(0, |stored| (now_ms - stored).max(0))
-        };
-        standing.lag += end - committed;
-        standing.in_flight += pulled - committed;
-        standing.ready += end - pulled;
-        standing.lag_ms = standing.lag_ms.max(age(committed));
-        standing.ready_ms = standing.ready_ms.max(age(pulled));
-    }
-    Some(standing)
-}
-
-/// How many messages wait for their time, by the topic that they are meant for.
-fn timing(broker: &State) -> Values {
-    let Some(timers) = &broker.timers else {
-        return Values::new();
-    };
-    let counts = timers.metrics().timing_count;
-    let value = |(topic, metric): (&String, &hotfire_protocol::body::TimerMetric)| {
-        (vec![("topic", topic.clone())], metric.count.max(0))
-    };
-    counts.iter().map(value).collect()
 }

@@ -3,7 +3,7 @@
 use hotfire_metrics::Labels;
 use hotfire_protocol::Properties;
 use hotfire_protocol::message::property;
-use hotfire_protocol::topic::{is_system_topic, retry_group};
+use hotfire_protocol::topic::is_system_topic;
 
 /// Begins the names of the system's consumer groups.
 const SYSTEM_GROUP_PREFIX: &str = "cid_rmq_sys_";
@@ -72,12 +72,19 @@ pub(super) fn sized(topic: &str, kind: MessageType) -> Labels {
     ]
 }
 
-pub(super) fn received(group: &str, topic: &str) -> Labels {
-    let retry = retry_group(topic).is_some();
+pub(super) fn received(group: &str, topic: &str, retried: bool) -> Labels {
     vec![
         ("topic", topic.to_owned()),
         ("consumer_group", group.to_owned()),
-        ("is_retry", flag(retry)),
+        ("is_retry", flag(retried)),
         ("is_system", flag(is_system(topic, group))),
+    ]
+}
+
+/// Of what the store tells (`DefaultStoreMetricsConstant`).
+pub(super) fn stored() -> Labels {
+    vec![
+        ("storage_type", "local".to_owned()),
+        ("storage_medium", "disk".to_owned()),
     ]
 }

@@ -6,10 +6,14 @@
 //! is `None`.
 //!
 //! Left out of what Java has: latencies of creating topics and groups, RocksDB, the cold-data and
-//! the pop buffer's own figures, and push through OpenTelemetry.
+//! the pop buffer's own figures, and push through OpenTelemetry. Latencies are in milliseconds, as
+//! Java says of all of them, though it tells that of the timer wheel in seconds.
 
 mod gauges;
 mod labels;
+mod pop;
+mod progress;
+mod timers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +28,9 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use crate::state::State;
+use hotfire_protocol::topic::retry_group;
 pub(crate) use labels::MessageType;
+pub(crate) use pop::{PopCounters, PopRecord};
 
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
@@ -43,6 +49,8 @@ pub(crate) struct Metrics {
     committed: Counters,
     rolled_back: Counters,
     finish_latency: Histograms,
+    wait: Histograms,
+    pub pop: PopCounters,
     requests: RequestTimes,
     /// The next offset that a group has not been given yet.
     pulled: Mutex<Pulled>,
@@ -74,6 +82,13 @@ fn transaction_times() -> Histogram {
     ])
 }
 
+/// How long messages are to wait for their time, in seconds
+/// (`DefaultStoreMetricsManager.getMetricsView`).
+fn waits() -> Histogram {
+    const HOUR: f64 = 3_600.0;
+    Histogram::new([60.0, 600.0, HOUR, 12.0 * HOUR, 24.0 * HOUR, 72.0 * HOUR])
+}
+
 impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
@@ -87,6 +102,8 @@ impl Metrics {
             committed: Counters::default(),
             rolled_back: Counters::default(),
             finish_latency: Histograms::new_with_constructor(transaction_times),
+            wait: Histograms::new_with_constructor(waits),
+            pop: PopCounters::default(),
             requests: RequestTimes::default(),
             pulled: Mutex::default(),
         }
@@ -116,15 +133,29 @@ impl Metrics {
         let key = (group.to_owned(), topic.to_owned(), queue_id);
         self.pulled.lock().insert(key, next);
         if messages > 0 {
-            let labels = labels::received(group, topic);
-            self.messages_out.get_or_create(&labels).inc_by(messages);
-            self.throughput_out.get_or_create(&labels).inc_by(bytes);
+            let retried = retry_group(topic).is_some();
+            self.gave(group, topic, retried, (messages, bytes));
         }
+    }
+
+    /// A group was given messages of a topic, or of its retry topic for it.
+    pub fn gave(&self, group: &str, topic: &str, retried: bool, (messages, bytes): (u64, u64)) {
+        let labels = labels::received(group, topic, retried);
+        self.messages_out.get_or_create(&labels).inc_by(messages);
+        self.throughput_out.get_or_create(&labels).inc_by(bytes);
+    }
+
+    /// A message of this topic is to wait for its time, for so long from when it was made.
+    pub fn timed(&self, topic: &str, wait_ms: i64) {
+        let mut labels = labels::stored();
+        labels.push(("topic", topic.to_owned()));
+        let seconds = (wait_ms / 1_000) as f64;
+        self.wait.get_or_create(&labels).observe(seconds);
     }
 
     /// A group's message became a dead letter.
     pub fn dead_letter(&self, group: &str, topic: &str) {
-        let labels = labels::received(group, topic);
+        let labels = labels::received(group, topic, retry_group(topic).is_some());
         self.sent_to_dlq.get_or_create(&labels).inc();
     }
 
@@ -141,11 +172,11 @@ impl Metrics {
         counters.get_or_create(&labels).inc();
     }
 
-    /// A request was answered.
-    pub fn answered(&self, request: i32, response: i32, took: Duration) {
+    /// A request was answered; if `long_polling`, after it had waited for messages.
+    pub fn answered(&self, request: i32, response: i32, long_polling: bool, took: Duration) {
         let (request, response) = (RequestCode(request), ResponseCode(response));
         self.requests
-            .answered(request.name(), response.name(), took);
+            .answered(request.name(), response.name(), long_polling, took);
     }
 
     fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
@@ -215,10 +246,16 @@ pub(crate) fn registry(broker: &Arc<State>, metrics: &Metrics) -> Registry {
             "Milliseconds from a half message to its commit",
             &metrics.finish_latency,
         ),
+        (
+            "rocketmq_delay_message_latency",
+            "Seconds that messages are to wait for their time",
+            &metrics.wait,
+        ),
     ];
     for (name, help, family) in histograms {
         registry.register(name, help, family.clone());
     }
+    metrics.pop.register(&mut registry);
     metrics.requests.register(&mut registry);
     registry.register_collector(Box::new(gauges::Gauges::of(broker)));
     registry

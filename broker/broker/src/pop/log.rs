@@ -9,6 +9,7 @@ use hotfire_store::{MessageInner, PutResult};
 
 use super::revive::{ACK_GRACE_MS, CheckPointKey, ReviveRecord};
 use super::{QueueKey, REVIVE_QUEUES};
+use crate::metrics::PopRecord;
 use crate::state::State;
 
 /// The check point of messages of a queue, popped now.
@@ -66,7 +67,14 @@ impl State {
         let visible_at = point.pop_time.saturating_add(point.invisible_time);
         let deliver_at = visible_at.saturating_sub(ACK_GRACE_MS);
         let body = point.to_json();
-        self.append_revive(CHECK_POINT_TAG, unique, body, deliver_at, revive_queue)
+        let put = self.append_revive(CHECK_POINT_TAG, unique, body, deliver_at, revive_queue);
+        if let Some(metrics) = &self.metrics {
+            let (group, topic) = (&point.group, &point.topic);
+            metrics
+                .pop
+                .put(group, topic, PopRecord::CheckPoint, put.status);
+        }
+        put
     }
 
     /// Writes acknowledgements of messages of one check point to the revive topic, without waiting
@@ -102,7 +110,11 @@ impl State {
         } = key;
         let unique =
             format!("{topic}@{queue_id}@{ack_offset}@{group}@{pop_time}@{broker_name}@{ACK_TAG}");
-        self.append_revive(tag, unique, acks.to_json(), visible_at, revive_queue)
+        let put = self.append_revive(tag, unique, acks.to_json(), visible_at, revive_queue);
+        if let Some(metrics) = &self.metrics {
+            metrics.pop.put(group, topic, PopRecord::Ack, put.status);
+        }
+        put
     }
 
     fn append_revive(

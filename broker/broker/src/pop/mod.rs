@@ -24,6 +24,7 @@
 //! the revive topic, has nothing to move; and the limit of unacknowledged messages
 //! (`enablePopMessageThreshold`, off by default).
 
+mod lag;
 mod log;
 mod offsets;
 mod order;
@@ -48,11 +49,12 @@ use offsets::PopOffsets;
 use polling::Polling;
 use revive::ReviveQueue;
 
+pub(crate) use lag::{Hidden, ReviveLag};
 pub(crate) use log::{ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
 pub(crate) use retries::{retry_topic_to_write, retry_topics_to_read};
-pub(crate) use revive::CheckPointKey;
+pub(crate) use revive::{CheckPointKey, ReviveRecord};
 pub(crate) use service::{
     commit_safe, on_arrival, restore, set_alarm, spawn, wake_exact, wake_group,
 };
@@ -100,8 +102,8 @@ pub(crate) struct Pop {
     pub parked: Notify,
     /// When ordered queues can give messages again.
     pub alarms: Mutex<BTreeMap<QueueKey, Instant>>,
-    /// The revive topic as it was at the start, until the service takes it over.
-    revive: Mutex<Vec<ReviveQueue>>,
+    /// The queues of the revive topic; only the service changes them.
+    revive: [Mutex<ReviveQueue>; REVIVE_QUEUES as usize],
     check_points: AtomicU32,
 }
 
@@ -118,7 +120,7 @@ impl Pop {
             wake: Notify::new(),
             parked: Notify::new(),
             alarms: Mutex::default(),
-            revive: Mutex::default(),
+            revive: std::array::from_fn(|_| Mutex::default()),
             check_points: AtomicU32::new(0),
         }
     }

@@ -67,6 +67,11 @@ impl PopOffsets {
         self.queues.retain(|_, ahead| !ahead.pops.is_empty());
     }
 
+    /// How many pops have offsets that are not committed yet.
+    pub fn waiting(&self) -> usize {
+        self.queues.values().map(|ahead| ahead.pops.len()).sum()
+    }
+
     /// Forgets a queue whose committed offset was set by somebody else.
     pub fn forget(&mut self, key: &QueueKey) {
         self.queues.remove(key);
@@ -95,12 +100,14 @@ mod tests {
         let mut offsets = PopOffsets::default();
         offsets.advance(&key(), 5, 100);
         offsets.advance(&key(), 9, 200);
+        assert_eq!(offsets.waiting(), 2);
         assert_eq!(offsets.committable(99), []);
         assert_eq!(offsets.committable(100), [(key(), 5)]);
         offsets.settle();
         assert_eq!(offsets.next(&key()), Some(9));
         assert_eq!(offsets.committable(200), [(key(), 9)]);
         offsets.settle();
+        assert_eq!(offsets.waiting(), 0);
         assert_eq!(offsets.next(&key()), None);
     }
 

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use hotfire_protocol::body::PopCheckPoint;
 use rustc_hash::FxHashMap;
 
+use super::{Hidden, QueueKey};
+
 /// How long after its time a check point is revived: acknowledgements that were on their way when
 /// the time ended still count (`PopAckConstants.ackTimeInterval`).
 pub const ACK_GRACE_MS: i64 = 1000;
@@ -172,6 +174,28 @@ impl ReviveQueue {
         })
     }
 
+    /// How many check points are due, and for how many milliseconds the first one is.
+    pub fn overdue(&self, now_ms: i64) -> (i64, i64) {
+        let due = self.due.range(..=(now_ms, i64::MAX));
+        let late = due.clone().next();
+        let late_ms = late.map_or(0, |&(due_ms, _)| now_ms.saturating_sub(due_ms));
+        (due.count() as i64, late_ms)
+    }
+
+    /// Adds the messages that it hides.
+    pub fn count_hidden(&self, hidden: &mut Hidden) {
+        for open in self.open.values() {
+            let CheckPointKey {
+                topic,
+                group,
+                queue_id,
+                ..
+            } = &open.key;
+            let key = QueueKey::new(topic, group, *queue_id);
+            *hidden.entry(key).or_default() += open.offsets.len() as i64;
+        }
+    }
+
     /// A check point that is due cannot be revived now.
     pub fn put_off(&mut self, revive_offset: i64, now_ms: i64) {
         if let Some(open) = self.open.get_mut(&revive_offset) {
@@ -267,6 +291,21 @@ mod tests {
         queue.put_off(0, 71_000);
         assert_eq!(queue.due(90_999), None);
         assert!(queue.due(91_000).is_some());
+    }
+
+    #[test]
+    fn lag_is_what_is_due_and_hidden_what_is_open() {
+        let mut queue = ReviveQueue::new(0);
+        queue.apply(0, popped(1_000));
+        queue.apply(1, popped(2_000));
+        queue.apply(2, acked(2_000, &[10]));
+        assert_eq!(queue.overdue(61_999), (0, 0));
+        assert_eq!(queue.overdue(62_500), (1, 500));
+        assert_eq!(queue.overdue(63_500), (2, 1_500));
+        let mut hidden = Hidden::new();
+        queue.count_hidden(&mut hidden);
+        let key = QueueKey::new("orders", "readers", 0);
+        assert_eq!(hidden, Hidden::from([(key, 5)]));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use hotfire_env::{TaskHandle, defect};
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::property;
 use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, revive_topic};
-use hotfire_store::{Arrival, MessageFilter, MessageInner};
+use hotfire_store::{Arrival, MessageInner};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::log;
 use super::revive::{Due, ReviveQueue, ReviveRecord};
-use super::{QueueKey, REVIVE_QUEUES, retry_topic_to_write};
-use crate::filter::PullFilter;
+use super::{QueueKey, retry_topic_to_write};
+use crate::filter;
 use crate::processor::{pop, popping};
 use crate::state::{State, Waiting};
 
@@ -48,14 +49,11 @@ async fn run_woken(state: Arc<State>) {
     loop {
         state.pop.wake.notified().await;
         let woken = std::mem::take(&mut *state.pop.woken.lock());
-        for Waiting { channel, request } in woken {
-            if !channel.is_open() {
-                continue;
-            }
-            if let Some(response) = pop::run_again(&state, &channel, request)
-                && let Err(error) = channel.send(response)
+        for waiting in woken {
+            if is_open(&waiting)
+                && let Some((waiting, response)) = pop::run_again(&state, waiting)
             {
-                tracing::debug!(%error, "cannot answer a parked request");
+                state.answer_late(&waiting, response, true);
             }
         }
     }
@@ -67,16 +65,7 @@ fn is_open(waiting: &Waiting) -> bool {
 
 /// A message became visible: wakes those who wait for it.
 pub fn on_arrival(state: &State, arrival: &Arrival<'_>) {
-    // Read once, and only if somebody waits for what is in it.
-    let mut record = None;
-    let mut matches = |filter: &PullFilter| {
-        filter.matches_code(arrival.tags_code)
-            && (!filter.reads_records()
-                || record
-                    .get_or_insert_with(|| state.store.look_record(arrival.physical_offset))
-                    .as_ref()
-                    .is_none_or(|record| filter.matches_record(record)))
-    };
+    let mut matches = filter::for_arrival(&state.store, arrival);
     for polling in [&state.pop.polling, &state.pop.notifications] {
         let mut polling = polling.lock();
         if polling.is_empty() {
@@ -178,28 +167,25 @@ pub fn commit_safe(state: &State, flushed: i64) {
 pub fn restore(state: &State) {
     let topic = revive_topic(&state.config().broker_cluster_name);
     let mut popped = Vec::new();
-    let mut queues = Vec::new();
-    for queue_id in 0..REVIVE_QUEUES {
+    for (queue_id, queue) in (0..).zip(&state.pop.revive) {
         let done = state.offsets.lock().get(REVIVE_GROUP, &topic, queue_id);
         let min = state.store.min_offset_in_queue(&topic, queue_id);
         let max = state.store.max_offset_in_queue(&topic, queue_id);
         let next = done.map_or(min, |done| done.saturating_add(1));
         // A power failure may have kept the offset and not the end of the log.
-        let mut queue = ReviveQueue::new(next.clamp(min, max.max(min)));
+        *queue.lock() = ReviveQueue::new(next.clamp(min, max.max(min)));
         let pass = Pass {
             state,
             topic: &topic,
             queue_id,
         };
-        while pass.read(&mut queue, &mut |record| {
+        while pass.read(queue, &mut |record| {
             if let ReviveRecord::CheckPoint(key, point) = record {
                 let end = point.offsets().into_iter().max();
                 popped.extend(end.map(|end| (key.clone(), end.saturating_add(1))));
             }
         }) {}
-        queues.push(queue);
     }
-    *state.pop.revive.lock() = queues;
     let newest = popped.iter().map(|(key, _)| key.pop_time).max();
     let forgotten = 2 * state.config().flush_consumer_offset_interval;
     let forgotten = i64::try_from(forgotten.as_millis()).unwrap_or(i64::MAX);
@@ -218,11 +204,10 @@ pub fn restore(state: &State) {
 
 async fn revive(state: Arc<State>) {
     let topic = revive_topic(&state.config().broker_cluster_name);
-    let mut queues = std::mem::take(&mut *state.pop.revive.lock());
     loop {
         sleep(REVIVE_INTERVAL).await;
         commit_safe(&state, state.store.flushed_where());
-        for (queue_id, queue) in (0..).zip(&mut queues) {
+        for (queue_id, queue) in (0..).zip(&state.pop.revive) {
             let pass = Pass {
                 state: &state,
                 topic: &topic,
@@ -241,30 +226,34 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    async fn run(&self, state: &Arc<State>, queue: &mut ReviveQueue) {
+    async fn run(&self, state: &Arc<State>, queue: &Mutex<ReviveQueue>) {
         // First the time, then the records: what was acknowledged by then is known.
         let mut now_ms = self.state.env.now_ms();
         if defect!(self.state.env, ReviveEarly) {
             now_ms += DAY_MS;
         }
-        let before = queue.done();
+        let before = queue.lock().done();
         while self.read(queue, &mut |_| {}) {
             tokio::task::yield_now().await;
         }
-        while let Some(due) = queue.due(now_ms) {
+        loop {
+            let Some(due) = queue.lock().due(now_ms) else {
+                break;
+            };
             self.revive(state, queue, &due, now_ms);
             tokio::task::yield_now().await;
         }
-        if queue.done() != before {
+        let done = queue.lock().done();
+        if done != before {
             let mut offsets = self.state.offsets.lock();
-            offsets.commit(REVIVE_GROUP, self.topic, self.queue_id, queue.done());
+            offsets.commit(REVIVE_GROUP, self.topic, self.queue_id, done);
         }
     }
 
     /// Reads some records, and shows each. False at the end of the queue.
-    fn read(&self, queue: &mut ReviveQueue, show: &mut dyn FnMut(&ReviveRecord)) -> bool {
+    fn read(&self, queue: &Mutex<ReviveQueue>, show: &mut dyn FnMut(&ReviveRecord)) -> bool {
         let store = &self.state.store;
-        let from = queue.next();
+        let from = queue.lock().next();
         if store.max_offset_in_queue(self.topic, self.queue_id) <= from {
             return false;
         }
@@ -278,10 +267,14 @@ impl Pass<'_> {
             &all,
         );
         let own_name = self.state.config().broker_name.clone();
+        let mut queue = queue.lock();
         for bytes in found.messages {
             let at = popping::queue_offset(&bytes).unwrap_or(queue.next());
             let record = log::read(bytes, &own_name);
             show(&record);
+            if let Some(metrics) = &self.state.metrics {
+                metrics.pop.got(&record, self.queue_id);
+            }
             queue.apply(at, record);
         }
         queue.skip_to(found.next_begin_offset);
@@ -289,7 +282,7 @@ impl Pass<'_> {
     }
 
     /// Puts what nobody acknowledged into the retry topic of its group.
-    fn revive(&self, state: &Arc<State>, queue: &mut ReviveQueue, due: &Due, now_ms: i64) {
+    fn revive(&self, state: &Arc<State>, queue: &Mutex<ReviveQueue>, due: &Due, now_ms: i64) {
         let mut revived = Vec::new();
         if self.is_wanted(due) {
             for &offset in &due.offsets {
@@ -318,11 +311,11 @@ impl Pass<'_> {
                     "a restart will revive messages again"
                 );
             }
-            queue.done_with(due.revive_offset, &revived);
+            queue.lock().done_with(due.revive_offset, &revived);
         }
         if left > 0 {
             tracing::warn!(topic = due.key.topic, left, "cannot revive messages now");
-            queue.put_off(due.revive_offset, now_ms);
+            queue.lock().put_off(due.revive_offset, now_ms);
         }
     }
 
@@ -364,5 +357,9 @@ fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> bool {
     if first || !properties.contains(property::FIRST_POP_TIME) {
         properties.set(property::FIRST_POP_TIME, due.key.pop_time.to_string());
     }
-    state.store.append(again).is_stored()
+    let put = state.store.append(again);
+    if let Some(metrics) = &state.metrics {
+        metrics.pop.revived(&due.key, put.status);
+    }
+    put.is_stored()
 }

@@ -87,13 +87,14 @@ impl RequestHandler for Processor {
 }
 
 impl Processor {
-    /// Serves a request and notes how long its answer took. What is parked is not measured.
+    /// Serves a request and notes how long its answer took. What is put aside is measured when it is
+    /// answered ([`State::answer_late`]).
     fn measure(&self, channel: &Channel, request: RemotingCommand) -> Handled {
         let (begin, code) = (Instant::now(), request.code);
         let broker = self.broker.clone();
         let note = move |response: &RemotingCommand| {
             if let Some(metrics) = &broker.metrics {
-                metrics.answered(code, response.code, begin.elapsed());
+                metrics.answered(code, response.code, false, begin.elapsed());
             }
         };
         match self.serve(channel, request) {

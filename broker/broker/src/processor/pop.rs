@@ -50,27 +50,32 @@ pub(super) fn handle(
         let now = broker.env.now_ms().to_string();
         request.ext.set("bornTime", now);
     }
-    match run_again(broker, channel, request) {
-        Some(response) => Handled::Reply(response),
+    match run_again(broker, Waiting::new(channel, request)) {
+        Some((_, response)) => Handled::Reply(response),
         None => Handled::None,
     }
 }
 
-/// Serves a pop or a notification; nothing if it waits.
+/// Serves a pop or a notification, and gives it back with its answer; nothing if it waits.
 pub(crate) fn run_again(
     broker: &Arc<State>,
-    channel: &Channel,
-    request: RemotingCommand,
-) -> Option<RemotingCommand> {
+    waiting: Waiting,
+) -> Option<(Waiting, RemotingCommand)> {
+    let Waiting {
+        channel, request, ..
+    } = &waiting;
     let notification = request.code == RequestCode::NOTIFICATION.0;
     let served = if notification {
-        pop_notify::serve(broker, channel, &request)
+        pop_notify::serve(broker, channel, request)
     } else {
-        serve(broker, channel, &request)
+        serve(broker, channel, request)
     };
     let (wait, full) = match served {
-        Ok(Served::Answer(response)) => return Some(response),
-        Err(refusal) => return Some(refusal.response(&request)),
+        Ok(Served::Answer(response)) => return Some((waiting, response)),
+        Err(refusal) => {
+            let response = refusal.response(request);
+            return Some((waiting, response));
+        }
         Ok(Served::Park(wait, full)) => (wait, full),
     };
     let Wait { ahead, parked } = *wait;
@@ -78,18 +83,15 @@ pub(crate) fn run_again(
     let parked = Parked {
         deadline: parked.deadline,
         filter: parked.filter,
-        request: Waiting {
-            channel: channel.clone(),
-            request,
-        },
+        request: waiting,
     };
     let polling = if notification {
         &broker.pop.notifications
     } else {
         &broker.pop.polling
     };
-    if polling.lock().park(key.clone(), parked).is_err() {
-        return Some(full);
+    if let Err(waiting) = polling.lock().park(key.clone(), parked) {
+        return Some((waiting, full));
     }
     broker.pop.parked.notify_one();
     if pop_notify::has_messages(broker, &ahead) {

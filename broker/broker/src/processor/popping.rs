@@ -9,6 +9,7 @@ use hotfire_protocol::message::{property, record};
 use hotfire_protocol::pop::{MessageOffsets, OrderCounts, Receipt, StartOffsets, TopicKind};
 use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_store::{GetMessageResult, GetMessageStatus};
+use tokio::time::Instant;
 
 use crate::filter::PullFilter;
 use crate::pop::{Popped, QueueKey, check_point, commit_safe, retry_topics_to_read, set_alarm};
@@ -137,6 +138,7 @@ impl<'a> Popping<'a> {
         }
         let (from, found) = self.read(&key, from);
         self.rest += (found.max_offset - found.next_begin_offset).max(0);
+        self.count(kind, &found);
         if found.messages.is_empty() {
             self.pass_over(&key, from, &found);
             return;
@@ -158,6 +160,21 @@ impl<'a> Popping<'a> {
         }
         self.starts.0.push((kind, queue_id, from));
         self.offsets.0.push((kind, queue_id, offsets));
+    }
+
+    /// Counts what was read, for the topic that was asked for.
+    fn count(&self, kind: TopicKind, found: &GetMessageResult) {
+        let (group, topic) = (&self.header.consumer_group, &self.header.topic);
+        let (messages, bytes) = (found.messages.len() as u64, found.bytes as u64);
+        let mut stats = self.broker.stats.lock();
+        stats.got(group, topic, messages, bytes, Instant::now());
+        drop(stats);
+        if let Some(metrics) = &self.broker.metrics
+            && messages > 0
+        {
+            let retried = kind != TopicKind::of(topic);
+            metrics.gave(group, topic, retried, (messages, bytes));
+        }
     }
 
     /// Goes where an administrator has put the group.

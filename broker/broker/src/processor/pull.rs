@@ -14,7 +14,7 @@ use hotfire_protocol::{
     ExtFields, Header, HeaderError, RemotingCommand, RequestCode, ResponseCode,
 };
 use hotfire_remoting::{Channel, Handled};
-use hotfire_store::{Arrival, GetMessageResult, GetMessageStatus, MessageFilter};
+use hotfire_store::{Arrival, GetMessageResult, GetMessageStatus};
 use tokio::time::Instant;
 
 use super::{faq, field, text};
@@ -84,10 +84,7 @@ pub(super) fn handle(broker: &State, channel: &Channel, request: RemotingCommand
         return Handled::None;
     };
     let pull_from = parked.pull_from;
-    let waiting = Waiting {
-        channel: channel.clone(),
-        request,
-    };
+    let waiting = Waiting::new(channel, request);
     broker
         .hold
         .lock()
@@ -102,18 +99,19 @@ pub(super) fn handle(broker: &State, channel: &Channel, request: RemotingCommand
 /// Runs the parked pulls again that were woken.
 pub(crate) fn run_woken(broker: &State) {
     let woken = std::mem::take(&mut *broker.woken.lock());
-    for Waiting { channel, request } in woken {
+    for waiting in woken {
+        let Waiting {
+            channel, request, ..
+        } = &waiting;
         if !channel.is_open() {
             continue;
         }
-        let response = match serve(broker, &channel, &request, false) {
+        let response = match serve(broker, channel, request, false) {
             Ok(Served::Answer(response)) => response,
-            Err(refusal) => refusal.response(&request),
+            Err(refusal) => refusal.response(request),
             Ok(Served::Park(_)) => continue,
         };
-        if let Err(error) = channel.send(response) {
-            tracing::debug!(%error, "cannot answer a parked pull");
-        }
+        broker.answer_late(&waiting, response, true);
     }
 }
 
@@ -131,16 +129,7 @@ pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
     }
     let mut woken = Vec::new();
     let (topic, queue_id) = (arrival.topic, arrival.queue_id);
-    // Read once, and only if somebody waits for what is in it.
-    let mut record = None;
-    let mut matches = |filter: &PullFilter| {
-        filter.matches_code(arrival.tags_code)
-            && (!filter.reads_records()
-                || record
-                    .get_or_insert_with(|| broker.store.look_record(arrival.physical_offset))
-                    .as_ref()
-                    .is_none_or(|record| filter.matches_record(record)))
-    };
+    let mut matches = filter::for_arrival(&broker.store, arrival);
     hold.on_arrival(
         topic,
         queue_id,

@@ -66,10 +66,7 @@ pub(super) fn handle(broker: &Arc<State>, channel: &Channel, request: RemotingCo
     {
         let mut gate = broker.gate.lock();
         if !gate.admits() {
-            let waiting = Waiting {
-                channel: channel.clone(),
-                request,
-            };
+            let waiting = Waiting::new(channel, request);
             return match gate.enqueue(waiting, Instant::now()) {
                 Ok(()) => {
                     drop(gate);
@@ -99,18 +96,17 @@ fn release(broker: &Arc<State>) {
     broker.gate.lock().release_slot();
     loop {
         let next = broker.gate.lock().next();
-        let Some(Waiting { channel, request }) = next else {
+        let Some(waiting) = next else {
             return;
         };
-        let oneway = request.is_oneway();
-        match run(broker, &channel, &request) {
-            Sent::Answered(response) => reply(&channel, oneway, response),
+        match run(broker, &waiting.channel, &waiting.request) {
+            Sent::Answered(response) => reply(broker, &waiting, response),
             Sent::Waits(flushing) => {
                 broker.gate.lock().take_slot();
                 let shared = broker.clone();
                 broker.env.spawn("send", async move {
                     let response = finish(&shared, flushing).await;
-                    reply(&channel, oneway, response);
+                    reply(&shared, &waiting, response);
                     release(&shared);
                 });
             }
@@ -119,9 +115,9 @@ fn release(broker: &Arc<State>) {
 }
 
 /// Answers a send that was put aside.
-fn reply(channel: &Channel, oneway: bool, response: RemotingCommand) {
-    if !oneway && let Err(error) = channel.send(response) {
-        tracing::debug!(%error, "cannot answer a send");
+fn reply(broker: &State, waiting: &Waiting, response: RemotingCommand) {
+    if !waiting.request.is_oneway() {
+        broker.answer_late(waiting, response, false);
     }
 }
 
@@ -133,14 +129,15 @@ pub(crate) fn expire_queued(broker: &Arc<State>) -> bool {
         let mut gate = broker.gate.lock();
         (gate.expire(Instant::now(), limit), gate.queued() > 0)
     };
-    for (Waiting { channel, request }, waited, queued) in expired {
+    for (waiting, waited, queued) in expired {
         let remark = format!(
             "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: \
              {}ms, size of queue: {queued}",
             waited.as_millis()
         );
-        let response = refused(broker, &request, ResponseCode::SYSTEM_BUSY, remark);
-        reply(&channel, request.is_oneway(), response);
+        let request = &waiting.request;
+        let response = refused(broker, request, ResponseCode::SYSTEM_BUSY, remark);
+        reply(broker, &waiting, response);
     }
     more
 }

@@ -101,6 +101,7 @@ impl TimerStore {
                 reading.dropped.extend(wishes(&bytes));
             }
             self.count(topic, if timer.deletes { -1 } else { 1 }, now);
+            self.note_enqueued(topic);
         }
         Ok(taken)
     }
@@ -168,6 +169,7 @@ impl TimerStore {
                 // Both are in memory: a crash of the process finds both or neither.
                 let settled = schedule.settle(at, append.physical_offset, until);
                 self.count(&real_topic, -1, now_ms);
+                self.note_dequeued(&real_topic);
                 settled.map_err(failed).ok()
             }
             (None, PutMessageStatus::MessageIllegal) => {

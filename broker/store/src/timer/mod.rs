@@ -23,12 +23,14 @@
 
 mod checkpoint;
 mod deliver;
+mod figures;
 mod log;
 mod record;
 mod recovery;
 mod schedule;
 mod wheel;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,7 @@ use recovery::{Recovered, Recovery};
 use schedule::Schedule;
 
 pub use checkpoint::TimerCheckpoint;
+pub use figures::{TimerDistribution, TimerPosition, TimerTotals};
 
 /// Slots that are kept free behind the longest wait (`TIMER_BLANK_SLOTS`).
 const BLANK_SLOTS: u32 = 60;
@@ -59,6 +62,7 @@ struct Inner {
     checkpoint: Mutex<TimerCheckpoint>,
     checkpoint_file: TimerCheckpointFile,
     metrics: Mutex<TimerMetrics>,
+    totals: Mutex<BTreeMap<String, TimerTotals>>,
     /// What the disk dropped when a flush failed cannot be known: the checkpoint stands still then.
     flush_failed: AtomicBool,
 }
@@ -132,6 +136,7 @@ impl TimerStore {
                 checkpoint: Mutex::new(checkpoint),
                 checkpoint_file,
                 metrics: Mutex::default(),
+                totals: Mutex::default(),
                 flush_failed: AtomicBool::new(false),
             }),
         })

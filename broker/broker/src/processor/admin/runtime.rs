@@ -131,17 +131,16 @@ fn queues(broker: &State, figures: &mut Figures) {
     }
 }
 
-/// How far the timers are behind, in seconds and messages, and how many messages wait. Java counts
-/// these at the moment; here the first two are as of the last checkpoint, a second ago at most.
+/// How far the timers are behind, in seconds and messages, and how many messages wait.
 fn timers(broker: &State, figures: &mut Figures) {
     let (mut read_behind, mut offset_behind, mut waiting) = (0, 0, 0);
     if let Some(timers) = &broker.timers {
-        let checkpoint = timers.checkpoint();
+        let position = timers.position();
         let max = broker.store.max_offset_in_queue(topic::TIMER_TOPIC, 0);
-        if checkpoint.last_read_time_ms > 0 {
-            read_behind = (broker.env.now_ms() - checkpoint.last_read_time_ms).max(0) / 1_000;
+        if position.read_ms > 0 {
+            read_behind = (broker.env.now_ms() - position.read_ms).max(0) / 1_000;
         }
-        offset_behind = (max - checkpoint.last_timer_queue_offset).max(0);
+        offset_behind = (max - position.queue_offset).max(0);
         let counts = timers.metrics().timing_count;
         waiting = counts.values().map(|metric| metric.count).sum();
     }
