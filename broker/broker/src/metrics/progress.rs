@@ -1,5 +1,7 @@
 //! How far groups are (`ConsumerLagCalculator`).
 
+use std::slice::from_ref;
+
 use hotfire_metrics::Labels;
 use hotfire_protocol::body::ConsumeType;
 use hotfire_protocol::topic::{RETRY_PREFIX, perm, retry_group};
@@ -90,9 +92,9 @@ fn standings(broker: &State) -> Vec<Standing> {
             known.then_some(standing)
         };
         if !pops {
-            standings.extend(of(retry_group(topic).is_some(), &[topic.clone()]));
+            standings.extend(of(retry_group(topic).is_some(), from_ref(topic)));
         } else if !topic.starts_with(RETRY_PREFIX)
-            && let Some(standing) = of(false, &[topic.clone()])
+            && let Some(standing) = of(false, from_ref(topic))
         {
             let retries = retry_topics_to_read(&config, topic, group);
             standings.push(standing);
