@@ -98,6 +98,8 @@ defects! {
     ReviveEarly = "revive-early",
     /// The broker confirms some acknowledgements of popped messages and forgets them. INV-HANDLE.
     ForgetAck = "forget-ack",
+    /// An ordered pop goes on behind messages that nobody acknowledged. INV-ORDER.
+    PassUnacked = "pass-unacked",
     /// The store leaves some messages out of its index. INV-INDEX.
     SkipIndex = "skip-index",
     /// A producer gives messages of the same second the same unique id. INV-IDUNIQ.

@@ -47,6 +47,8 @@ cases! {
         Phantom, GarbleBody, "calm";
     an_orderly_consumer_that_goes_on_when_suspended_violates_inv_order:
         Order, SkipSuspended, "orderly";
+    a_broker_that_pops_on_behind_what_failed_violates_inv_order:
+        Order, PassUnacked, "popping-in-order";
     a_broker_that_answers_a_neighbours_offset_violates_inv_logid:
         LogId, WrongQueueOffset, "calm";
     a_broker_that_appends_twice_violates_inv_logdup:

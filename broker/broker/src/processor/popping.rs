@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use hotfire_env::defect;
 use hotfire_protocol::header::pop::{PopMessageRequestHeader, PopMessageResponseHeader};
 use hotfire_protocol::message::record::position;
 use hotfire_protocol::message::{property, record};
@@ -274,6 +275,11 @@ impl<'a> Popping<'a> {
             self.counts
                 .0
                 .extend(told.map(|(what, count)| (kind, what, count)));
+            let from = if defect!(broker.env, PassUnacked) {
+                next
+            } else {
+                from
+            };
             broker.commit_offset(&key.group, &key.topic, key.queue_id, from);
             set_alarm(broker, key);
             return true;

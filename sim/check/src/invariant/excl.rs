@@ -12,10 +12,13 @@ pub(super) static INVARIANT: Invariant = Invariant {
     explanation: "\
 An orderly group locks a queue at its broker before it consumes from it, so that order is kept
 while queues change hands. A second member must not begin with a queue before the first is done.
+Where a group pops in order there are no locks: what a queue gave hides the rest of it until it is
+acknowledged, or its invisible time is over.
 
-Judged by: the listener calls of a group with an orderly listener. A call for a queue must not
-begin while a call of another member for the same queue is running. It is put to the test
-whenever a queue is processed by another member than before.
+Judged by: the listener calls of a group with an orderly listener, or that pops in order. A call
+for a queue must not begin while a call of another member for the same queue is running; of a
+popped message, while it is hidden by the broker's clock, too. It is put to the test whenever a
+queue is processed by another member than before.
 
 Promised by Apache RocketMQ: under process crashes, network faults and client crashes. A member
 renews its locks every 20 s and holds them for 30 s by its own clock, the broker keeps them for
@@ -52,7 +55,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         return;
     }
     let mut queues: FxHashMap<(GroupId, QueueRef), Vec<Call<'_>>> = FxHashMap::default();
-    for delivery in facts.deliveries.iter().filter(orderly) {
+    for (id, delivery) in (0u32..).zip(&facts.deliveries).filter(|(_, d)| orderly(d)) {
         let calls = queues.entry((delivery.group, delivery.queue)).or_default();
         let others = calls.iter().filter(|call| call.delivery.node != delivery.node);
         let last = others.max_by_key(|call| call.until);
@@ -63,7 +66,8 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         if let Some(other) = last.filter(|call| call.until > delivery.at) {
             report(facts, findings, other.delivery, delivery);
         }
-        note(calls, Call { delivery, until: end(facts, delivery) });
+        let until = end(facts, delivery).min(hidden_until(facts, id, delivery));
+        note(calls, Call { delivery, until });
     }
 }
 
@@ -84,6 +88,15 @@ fn note<'a>(calls: &mut Vec<Call<'a>>, call: Call<'a>) {
             calls.swap(0, last);
         }
     }
+}
+
+/// Until when a delivery keeps its queue from other members: without end unless it was popped.
+fn hidden_until(facts: &Facts<'_>, id: u32, delivery: &Delivery) -> SimTime {
+    let hiding = facts.features.pops.get(&id).and_then(|pop| pop.hidings.last());
+    let hiding = hiding.zip(facts.broker_of(delivery.queue));
+    hiding.map_or(SimTime(u64::MAX), |(hiding, broker)| {
+        facts.when_shown(broker, hiding.visible_at_ms)
+    })
 }
 
 /// When a call ended; one that nobody saw end ended when its member went down, if it did.
@@ -141,8 +154,9 @@ fn is_stopping(facts: &Facts<'_>, node: NodeId, from: SimTime, to: SimTime) -> b
 
 #[cfg(test)]
 mod tests {
-    use crate::history::{FaultKind, How, Outcome};
+    use crate::history::{CallOutcome, FaultKind, How, Outcome};
     use crate::invariant::InvariantId::Excl;
+    use crate::invariant::handle::tests::popped_in_order;
     use crate::report::Status;
     use crate::story::Story;
 
@@ -216,6 +230,36 @@ mod tests {
         let mut s = begun();
         s.deliver("m2", "t#0", 0, 7).finish("m1", 7, Outcome::Lost).down("m1", How::Stop);
         assert_eq!(s.check(Excl).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_queue_that_is_popped_in_order_is_for_another_when_all_is_acknowledged() {
+        let mut s = popped_in_order();
+        s.finish("m1", 7, Outcome::Consumed).ack("m1", 7, 0, CallOutcome::Ok);
+        s.at(3.0).pop("m2", "t#0", (1, 8), 13.0);
+        s.check(Excl).holds(1);
+    }
+
+    #[test]
+    fn a_queue_that_is_popped_in_order_is_for_nobody_else_while_its_message_is_hidden() {
+        let mut s = popped_in_order();
+        s.at(3.0).pop("m2", "t#0", (1, 8), 13.0).finish("m1", 7, Outcome::Consumed);
+        s.check(Excl).violated(1);
+    }
+
+    #[test]
+    fn a_member_that_is_slower_than_its_invisible_time_may_be_joined_by_another() {
+        let mut s = popped_in_order();
+        s.at(12.5).pop("m2", "t#0", (0, 7), 22.0).finish("m1", 7, Outcome::Consumed);
+        assert!(s.check(Excl).holds(1).legal.is_empty());
+    }
+
+    #[test]
+    fn a_member_that_hid_its_message_for_longer_may_not_be_joined() {
+        let mut s = popped_in_order();
+        s.at(10.0).hide("m1", 7, 1, 30.0);
+        s.at(12.5).pop("m2", "t#0", (0, 7), 22.0).finish("m1", 7, Outcome::Consumed);
+        s.check(Excl).violated(1);
     }
 
     #[test]

@@ -21,10 +21,11 @@ must come again within `stuck-after-ms` after its invisible time.
 
 Promised by Apache RocketMQ: as long as the broker lives.
 
-Legal, and counted: after a crash of the broker an acknowledged message may come again. Whether an
-acknowledgement counts that comes when the time is just over is not judged: the broker looks at
-acknowledgements when it revives what is due. It may also say yes to a stale handle, as long as
-that has no effect.",
+Legal, and counted: after a crash of the broker an acknowledged message may come again. Where a
+group pops in order, so may one behind a message of the same pop that nobody acknowledged: the queue
+goes back to the first of those. Whether an acknowledgement counts that comes when the time is just
+over is not judged: the broker looks at acknowledgements when it revives what is due. It may also
+say yes to a stale handle, as long as that has no effect.",
     check,
 };
 
@@ -93,9 +94,33 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         || case.evidence(of, next.at, "came again after it was acknowledged", &[next.record]);
     if case.crashed(delivery, delivery.at, next.at) {
         findings.legal("came again after a crash of the broker", evidence);
+    } else if is_behind_another(case, of) {
+        findings.legal("came again in order, behind one that was not acknowledged", evidence);
     } else {
         findings.violation(evidence);
     }
+}
+
+/// Whether the pop of a queue in order gave another message before this one that was not
+/// acknowledged with a valid handle.
+fn is_behind_another(case: &Case<'_>, (delivery, pop): (&Delivery, &Pop)) -> bool {
+    let facts = case.facts;
+    let group = facts.group(case.group);
+    let Some(hidden) = pop.hidings.first().filter(|_| group.is_orderly()) else { return false };
+    // The messages of one pop are hidden until one time at first, and handed out one by one.
+    let before = (0u32..).zip(&facts.deliveries).filter(|(_, other)| {
+        let of_queue = (other.group, other.queue) == (delivery.group, delivery.queue);
+        of_queue && other.offset < delivery.offset && other.at <= delivery.at
+    });
+    let mut before = before.filter_map(|(id, other)| Some((other, facts.features.pops.get(&id)?)));
+    before.any(|(other, before)| {
+        let first = before.hidings.first();
+        let same_pop = first.is_some_and(|first| first.visible_at_ms == hidden.visible_at_ms);
+        let taken = |ack: &Ack| {
+            ack.outcome == CallOutcome::Ok && class(case, other, before, ack) == Class::Valid
+        };
+        same_pop && !before.acks.iter().any(taken)
+    })
 }
 
 /// All acknowledgements were stale, so the message has to come again.
@@ -113,11 +138,47 @@ fn swallowed(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop)) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::invis::tests::popped;
+    use crate::contract::{Contract, GroupContract};
     use crate::history::{CallOutcome, How};
     use crate::invariant::InvariantId::Handle;
     use crate::report::Status;
+    use crate::story::Story;
+
+    /// `m1` of a group that pops in order popped message 7 at 2 s, hidden until 12 s; message 8 is
+    /// behind it.
+    pub(in super::super) fn popped_in_order() -> Story {
+        let group = GroupContract { pop: true, ..GroupContract::orderly("g", &["t"]) };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.subscribe("m1").subscribe("m2").at(1.0).send(7, "t#0", 0).send(8, "t#0", 1);
+        s.at(2.0).pop("m1", "t#0", (0, 7), 12.0);
+        s
+    }
+
+    #[test]
+    fn in_order_an_acknowledged_message_comes_again_behind_one_that_was_not() {
+        let mut s = popped_in_order();
+        s.pop("m1", "t#0", (1, 8), 12.0).at(5.0).ack("m1", 8, 0, CallOutcome::Ok);
+        s.at(13.0).pop("m2", "t#0", (0, 7), 23.0).pop("m2", "t#0", (1, 8), 23.0);
+        assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn in_order_an_acknowledged_message_does_not_come_again_behind_acknowledged_ones() {
+        let mut s = popped_in_order();
+        s.pop("m1", "t#0", (1, 8), 12.0).at(5.0).ack("m1", 7, 0, CallOutcome::Ok);
+        s.ack("m1", 8, 0, CallOutcome::Ok).at(13.0).pop("m2", "t#0", (1, 8), 23.0);
+        s.check(Handle).violated(1);
+    }
+
+    #[test]
+    fn without_order_an_acknowledged_message_does_not_come_again_behind_another() {
+        let mut s = popped();
+        s.send(8, "t#0", 1).pop("m1", "t#0", (1, 8), 12.0).at(5.0);
+        s.ack("m1", 8, 0, CallOutcome::Ok).at(13.0).pop("m2", "t#0", (1, 8), 23.0);
+        s.check(Handle).violated(1);
+    }
 
     #[test]
     fn a_valid_handle_is_honoured() {

@@ -12,12 +12,14 @@ pub(super) static INVARIANT: Invariant = Invariant {
     explanation: "\
 A producer that sends the steps of an order one after the other to one queue, and an orderly
 listener: the listener gets the steps in that order, and gets a step only when the one before is
-done with. A step that is suspended blocks those behind it.
+done with. A step that is suspended blocks those behind it. So does one that was popped in order,
+until it is acknowledged: what lies behind it in the queue is given to nobody without it.
 
-Judged by: for each group with an orderly listener and each order id, the messages that one
-producer sent to one queue, each by one call with one attempt after the call before had returned.
-When such a message is first handed out, the one before must have been consumed. Steps that were
-retried or whose fate is unknown are left out; the others must still be in order.
+Judged by: for each group with an orderly listener, or that pops in order, and each order id, the
+messages that one producer sent to one queue, each by one call with one attempt after the call
+before had returned. When such a message is first handed out, the one before must have been
+consumed. Steps that were retried or whose fate is unknown are left out; the others must still be
+in order.
 
 Promised by Apache RocketMQ: under process crashes, network faults and client crashes. The queue
 lock lives in the broker's memory: members hold it for 30 s, the broker keeps it for 60 s.
@@ -258,6 +260,31 @@ mod tests {
         s.deliver("m1", "t#0", 0, 7).fault(FaultKind::Freeze, 90.0);
         s.assign("m2", "t#0").pull("m2", "t#0", 1, 2).consume("m2", "t#0", 1, 8);
         assert_eq!(s.check(Order).holds(1).legal[0].count, 1);
+    }
+
+    /// Messages 7 and 8 are steps of order 1; `m1` has popped 7 and hides it until 12 s.
+    fn popped_step() -> Story {
+        let group = GroupContract { pop: true, ..GroupContract::orderly("g", &["t"]) };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.subscribe("m1").subscribe("m2").at(1.0);
+        s.send_in_order(7, (1, 0), "t#0", 0).send_in_order(8, (1, 1), "t#0", 1);
+        s.at(2.0).pop("m1", "t#0", (0, 7), 12.0);
+        s
+    }
+
+    #[test]
+    fn a_step_that_was_popped_and_failed_comes_again_before_the_next_one() {
+        let mut s = popped_step();
+        s.finish("m1", 7, Outcome::Later).at(12.1).pop("m2", "t#0", (0, 7), 22.0);
+        s.finish("m2", 7, Outcome::Consumed).pop("m2", "t#0", (1, 8), 22.0);
+        s.check(Order).holds(1);
+    }
+
+    #[test]
+    fn a_step_that_is_popped_without_the_one_that_failed_before_it_is_wrong() {
+        let mut s = popped_step();
+        s.finish("m1", 7, Outcome::Later).at(12.1).pop("m2", "t#0", (1, 8), 22.0);
+        s.check(Order).violated(1);
     }
 
     #[test]

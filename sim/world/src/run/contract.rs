@@ -92,23 +92,27 @@ fn debtors(scenario: &Scenario) -> Vec<String> {
 }
 
 fn group(name: &str, spec: &Consumers) -> GroupContract {
+    let simple = spec.listener == scenario::Listener::Simple;
     let filtered = !spec.sql.is_empty() || spec.topics.values().any(|expression| expression != "*");
+    // Members that pop try 16 times in all, in order or not.
+    let default_retries = if simple { 15 } else { -1 };
     GroupContract {
         group: name.to_owned(),
         listener: match spec.listener {
-            scenario::Listener::Concurrent | scenario::Listener::Simple => Listener::Concurrent,
             scenario::Listener::Orderly => Listener::Orderly,
+            scenario::Listener::Simple if spec.pops.in_order => Listener::Orderly,
+            _ => Listener::Concurrent,
         },
         broadcasting: spec.model == scenario::Model::Broadcasting,
         topics: spec.topics.keys().cloned().collect(),
-        max_reconsume: spec
-            .max_reconsume
-            .map_or(-1, |most| i32::try_from(most).unwrap_or(i32::MAX)),
+        max_reconsume: spec.max_reconsume.map_or(default_retries, |most| {
+            i32::try_from(most).unwrap_or(i32::MAX)
+        }),
         idempotent: spec.idempotent,
-        pop: spec.listener == scenario::Listener::Simple,
+        pop: simple,
         filtered,
         // The producers say of every message which groups must not get it.
-        judged: filtered && spec.listener != scenario::Listener::Simple,
+        judged: filtered && !simple,
     }
 }
 

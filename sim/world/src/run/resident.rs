@@ -59,35 +59,58 @@ impl Resident for ProducerNode {
 impl Resident for ConsumerNode {
     fn live(self: Arc<Self>, env: Env, stop: Stop) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            if self.spec.listener == Listener::Simple {
-                return pop(&self, &env, &stop).await;
+            match self.spec.listener {
+                Listener::Simple => return pop(&self, &env, &stop).await,
+                Listener::LitePull => return poll(&self, &env, &stop).await,
+                Listener::Concurrent | Listener::Orderly => {}
             }
-            let consumer = loop {
-                match self.start(&env).await {
-                    Ok(consumer) => break consumer,
-                    // No broker could be asked about its SQL: whoever runs it tries again.
-                    Err(ClientError::Rpc(_)) => tokio::time::sleep(START_AGAIN).await,
-                    Err(error) => panic!("a consumer of {} did not start: {error}", self.group),
-                }
-            };
+            let consumer = started(&self, || self.start(&env)).await;
             stop.asked().await;
             consumer.shutdown().await;
         })
     }
 }
 
+/// Starts a client, again and again while no broker can be asked about its SQL.
+async fn started<C, F>(node: &ConsumerNode, start: impl Fn() -> F) -> C
+where
+    F: Future<Output = Result<C, ClientError>>,
+{
+    loop {
+        match start().await {
+            Ok(client) => return client,
+            Err(ClientError::Rpc(_)) => tokio::time::sleep(START_AGAIN).await,
+            Err(error) => panic!("a consumer of {} did not start: {error}", node.group),
+        }
+    }
+}
+
 /// One life of a member that pops.
 async fn pop(node: &Arc<ConsumerNode>, env: &Env, stop: &Stop) {
-    let popper = match node.start_popping(env).await {
-        Ok(popper) => popper,
-        Err(error) => panic!("a consumer of {} did not start: {error}", node.group),
-    };
+    let popper = started(node, || node.start_popping(env)).await;
     tokio::select! {
         biased;
         () = stop.asked() => {}
         () = popper.run(env) => stop.asked().await,
     }
     popper.shutdown().await;
+}
+
+/// One life of a member that polls.
+async fn poll(node: &Arc<ConsumerNode>, env: &Env, stop: &Stop) {
+    let poller = started(node, || node.start_polling(env)).await;
+    loop {
+        let polled = tokio::select! {
+            biased;
+            () = stop.asked() => break,
+            polled = poller.poll() => polled,
+        };
+        match polled {
+            Ok(polled) => poller.work(polled).await,
+            Err(error) => panic!("a consumer of {} cannot poll: {error}", node.group),
+        }
+    }
+    poller.shutdown().await;
 }
 
 impl Resident for OperatorNode {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::accounts::credentials;
 use super::filters;
 use super::keys::{self, consumers, producers, takes, top};
+use super::kinds;
 use super::names::Names;
 use super::problem::suggest;
 use super::read::tables;
@@ -15,8 +16,8 @@ use super::sheet::{At, Sheet};
 use super::topology::Role;
 use super::units::micros;
 use super::{
-    Account, Behaviour, Cluster, Consumers, Listener, Model, Pops, Producers, Run, Select, Send,
-    Start, Topic, Transactions,
+    Account, Behaviour, Cluster, Commit, Consumers, Listener, Model, Pops, Producers, Run, Select,
+    Send, Start, Topic, Transactions,
 };
 use super::{deliver, keys::Key, load};
 
@@ -228,16 +229,23 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
     let small = |key| sheet.small(key).unwrap_or(1);
     let share = |key| sheet.share(key).map_or(0.0, |at| at.value);
     let (takes_from, takes_to) = read_takes(sheet);
+    let listener = match sheet.one_of(&consumers::LISTENER) {
+        Some("orderly") => Listener::Orderly,
+        Some("simple") => Listener::Simple,
+        Some("lite-pull") => Listener::LitePull,
+        _ => Listener::Concurrent,
+    };
+    let pull_batch = if listener == Listener::LitePull {
+        10
+    } else {
+        32
+    };
     Consumers {
         nodes: small(&consumers::NODES),
         topics: subscriptions(sheet, topics),
         sql: filters::sql(sheet),
         wants: filters::wants(sheet),
-        listener: match sheet.one_of(&consumers::LISTENER) {
-            Some("orderly") => Listener::Orderly,
-            Some("simple") => Listener::Simple,
-            _ => Listener::Concurrent,
-        },
+        listener,
         model: match sheet.one_of(&consumers::MODEL) {
             Some("broadcasting") => Model::Broadcasting,
             _ => Model::Clustering,
@@ -255,7 +263,9 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
         },
         max_reconsume: sheet.small(&consumers::MAX_RECONSUME),
         batch_size: small(&consumers::BATCH_SIZE),
-        pull_batch_size: small(&consumers::PULL_BATCH_SIZE),
+        pull_batch_size: sheet
+            .small(&consumers::PULL_BATCH_SIZE)
+            .unwrap_or(pull_batch),
         threads: small(&consumers::THREADS),
         idempotent: flag(sheet, &consumers::IDEMPOTENT),
         replies: flag(sheet, &consumers::REPLIES),
@@ -265,6 +275,11 @@ fn consumer_group(sheet: &Sheet<'_>, topics: &IndexMap<String, Topic>) -> Consum
             wait: duration(sheet, &consumers::AWAIT),
             lose_acks: share(&consumers::LOSE_ACKS),
             extend: share(&consumers::EXTEND),
+            in_order: flag(sheet, &consumers::IN_ORDER),
+        },
+        commit: match sheet.one_of(&consumers::COMMIT) {
+            Some("manual") => Commit::Manual,
+            _ => Commit::Auto,
         },
     }
 }
@@ -337,23 +352,7 @@ fn check_consumers(sheet: &Sheet<'_>, group: &Consumers) {
         let message = "an orderly listener cannot broadcast: nobody locks the queues";
         problem(&consumers::MODEL, message, "use listener = \"concurrent\"");
     }
-    let simple = group.listener == Listener::Simple;
-    if simple && broadcasting {
-        let message = "members that pop share the messages";
-        problem(&consumers::MODEL, message, "use model = \"clustering\"");
-    }
-    let of_pops = [
-        &consumers::INVISIBLE,
-        &consumers::AWAIT,
-        &consumers::LOSE_ACKS,
-        &consumers::EXTEND,
-    ];
-    for key in of_pops {
-        if !simple && sheet.table.contains_key(key.name) {
-            let message = format!("`{}` means nothing without listener = \"simple\"", key.name);
-            problem(key, &message, "add listener = \"simple\", or leave it out");
-        }
-    }
+    kinds::check(sheet, group);
     if broadcasting && group.idempotent {
         let message =
             "a ledger balances once per group, but every member of this one gets every message";

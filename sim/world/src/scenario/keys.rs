@@ -384,8 +384,9 @@ sections! {
         /// properties, as in { price = ["50"] }, or a list of such tables, one of which must fit.
         WANTS "wants": Special("a table of texts, or a list"), Optional;
         /// How messages reach the listener: concurrent; orderly, queue by queue; simple, there is
-        /// none, and the members pop, process and acknowledge.
-        LISTENER "listener": OneOf(&["concurrent", "orderly", "simple"]),
+        /// none, and the members pop, process and acknowledge; lite-pull, there is none, and the
+        /// members poll, process one message after the other, and commit.
+        LISTENER "listener": OneOf(&["concurrent", "orderly", "simple", "lite-pull"]),
             Default("\"concurrent\"");
         /// clustering: one member of the group gets a message; broadcasting: every member does.
         MODEL "model": OneOf(&["clustering", "broadcasting"]), Default("\"clustering\"");
@@ -404,8 +405,8 @@ sections! {
         MAX_RECONSUME "max-reconsume": Count(0, 10_000), Optional;
         /// Messages of one listener call.
         BATCH_SIZE "batch-size": Count(1, 1024), Default("1");
-        /// Messages of one pull.
-        PULL_BATCH_SIZE "pull-batch-size": Count(1, 1024), Default("32");
+        /// Messages of one pull. Left out: 32, and 10 with listener = "lite-pull".
+        PULL_BATCH_SIZE "pull-batch-size": Count(1, 1024), Optional;
         /// Listener calls of one node that may run at once.
         THREADS "threads": Count(1, 1000), Default("20");
         /// Whether a ledger recognises duplicates by the unique number stored with the business
@@ -427,6 +428,13 @@ sections! {
         /// listener = "simple": the share of listener calls that hide their messages for as long
         /// again, half way.
         EXTEND "extend": Share, Default("0.0");
+        /// listener = "simple": whether queues are received in order: a queue gives nothing more
+        /// until what it gave is acknowledged or its time is up, and members work through what they
+        /// received of a queue message by message.
+        IN_ORDER "in-order": Flag, Default("false");
+        /// listener = "lite-pull": auto, polling commits every five seconds what was polled before;
+        /// manual, members commit whenever they are done with what a poll brought.
+        COMMIT "commit": OneOf(&["auto", "manual"]), Default("\"auto\"");
     }
 
     /// How long one listener call takes.

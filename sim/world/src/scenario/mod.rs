@@ -18,6 +18,7 @@ mod faults;
 mod filters;
 mod groups;
 mod keys;
+mod kinds;
 mod load;
 mod model;
 mod names;

@@ -284,6 +284,17 @@ pub struct Consumers {
     pub credentials: Option<Credentials>,
     /// How members receive and acknowledge, if they pop.
     pub pops: Pops,
+    /// When members commit what they polled, if they poll.
+    pub commit: Commit,
+}
+
+/// When members of a group commit what they polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// Every five seconds, when they poll again.
+    Auto,
+    /// When they are done with what a poll brought.
+    Manual,
 }
 
 /// How members of a group receive and acknowledge that pop.
@@ -297,6 +308,8 @@ pub struct Pops {
     pub lose_acks: f64,
     /// The share of listener calls that hide their messages for as long again, half way, 0 to 1.
     pub extend: f64,
+    /// Whether queues are received in order, and worked through message by message.
+    pub in_order: bool,
 }
 
 /// How messages reach the listener.
@@ -308,6 +321,8 @@ pub enum Listener {
     Orderly,
     /// There is no listener: the members pop, process and acknowledge (`SimpleConsumer`).
     Simple,
+    /// There is no listener: the members poll, process and commit (`DefaultLitePullConsumer`).
+    LitePull,
 }
 
 /// Who gets a message.

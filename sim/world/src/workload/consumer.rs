@@ -54,14 +54,8 @@ impl ConsumerNode {
         let mut builder = PushConsumer::builder(env)
             .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
-            .message_model(match spec.model {
-                Model::Clustering => MessageModel::Clustering,
-                Model::Broadcasting => MessageModel::Broadcasting,
-            })
-            .consume_from(match spec.start {
-                Start::Last => ConsumeFrom::Last,
-                Start::First => ConsumeFrom::First,
-            })
+            .message_model(self.model())
+            .consume_from(self.from())
             .consume_batch(spec.batch_size as usize)
             .pull_batch(i32::try_from(spec.pull_batch_size).unwrap_or(i32::MAX))
             .consume_threads(spec.threads as usize)
@@ -82,11 +76,27 @@ impl ConsumerNode {
         self.write_subscriptions(&watcher);
         match spec.listener {
             Listener::Orderly => builder.orderly(Orderly(watcher)),
-            // Who pops is started otherwise.
-            Listener::Concurrent | Listener::Simple => builder.concurrent(Concurrent(watcher)),
+            // Who pops or polls is started otherwise.
+            _ => builder.concurrent(Concurrent(watcher)),
         }
         .start()
         .await
+    }
+
+    /// Who gets a message.
+    pub(super) fn model(&self) -> MessageModel {
+        match self.spec.model {
+            Model::Clustering => MessageModel::Clustering,
+            Model::Broadcasting => MessageModel::Broadcasting,
+        }
+    }
+
+    /// Where the group starts.
+    pub(super) fn from(&self) -> ConsumeFrom {
+        match self.spec.start {
+            Start::Last => ConsumeFrom::Last,
+            Start::First => ConsumeFrom::First,
+        }
     }
 
     /// What writes down what a member does in a process of the node.

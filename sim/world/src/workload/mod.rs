@@ -4,8 +4,8 @@
 //! they look ([`body`]), what listeners make of them ([`behaviour`]), the books that duplicates
 //! cannot harm ([`ledger`]), and the accounts that local transactions debit ([`transaction`]). They
 //! draw from the seed and from nothing else. The nodes that send and listen are real clients
-//! ([`producer`], [`consumer`], [`popper`]) that write down what they see; so does the [`operator`],
-//! who looks back at what was sent ([`album`]).
+//! ([`producer`], [`consumer`], [`poller`], [`popper`]) that write down what they see; so does the
+//! [`operator`], who looks back at what was sent ([`album`]).
 
 pub mod album;
 pub mod behaviour;
@@ -16,6 +16,7 @@ pub mod load;
 pub mod mix;
 pub mod operator;
 pub mod plan;
+pub mod poller;
 pub mod popper;
 pub mod producer;
 mod request;

@@ -8,6 +8,7 @@ use hotfire_check::history::{CallOutcome, DeliveryId, Event, Outcome};
 use hotfire_client::{ClientError, PoppedMessage, ReceiptError, SimpleConsumer};
 use hotfire_env::Env;
 use hotfire_protocol::MessageQueue;
+use indexmap::IndexMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_config;
@@ -49,7 +50,8 @@ impl ConsumerNode {
         let mut builder = SimpleConsumer::builder(env)
             .client_config(client_config(&self.namesrv, spec.credentials.as_ref()))
             .group(&self.group)
-            .from_first(spec.start == Start::First);
+            .from_first(spec.start == Start::First)
+            .order(spec.pops.in_order);
         if let Some(most) = spec.max_reconsume {
             builder = builder.max_attempts(most.saturating_add(1));
         }
@@ -70,7 +72,12 @@ impl Popper {
     /// Receives messages and hands them to listener calls, until it is dropped.
     pub async fn run(self: &Arc<Self>, env: &Env) {
         let spec = &self.watcher.node().spec;
-        let batch = (spec.batch_size as usize).max(1);
+        // In order, a call works through all of a queue.
+        let batch = if self.pops.in_order {
+            RECEIVE_MAX
+        } else {
+            (spec.batch_size as usize).max(1)
+        };
         loop {
             let Ok(slot) = self.slots.clone().acquire_owned().await else {
                 return;
@@ -82,31 +89,62 @@ impl Popper {
                 .consumer
                 .receive(most, self.pops.invisible, self.pops.wait);
             match received.await {
-                Ok(messages) => self.hand_out(env, messages, batch, slot),
+                Ok(messages) => self.hand_out(env, self.calls(messages, batch), slot),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
 
+    /// What each listener call gets of what was received.
+    fn calls(&self, messages: Vec<PoppedMessage>, batch: usize) -> Vec<Vec<PoppedMessage>> {
+        if self.pops.in_order {
+            let mut queues: IndexMap<_, Vec<_>> = IndexMap::new();
+            for message in messages {
+                let receipt = message.receipt();
+                let topic = message.message.topic.clone();
+                let queue = (topic, receipt.broker_name.clone(), receipt.queue_id);
+                queues.entry(queue).or_default().push(message);
+            }
+            return queues.into_values().collect();
+        }
+        let mut messages = messages.into_iter().peekable();
+        let mut calls = Vec::new();
+        while messages.peek().is_some() {
+            calls.push(messages.by_ref().take(batch).collect());
+        }
+        calls
+    }
+
     fn hand_out(
         self: &Arc<Self>,
         env: &Env,
-        messages: Vec<PoppedMessage>,
-        batch: usize,
+        calls: Vec<Vec<PoppedMessage>>,
         first: OwnedSemaphorePermit,
     ) {
         let mut slot = Some(first);
-        let mut messages = messages.into_iter().peekable();
-        while messages.peek().is_some() {
-            let of_call: Vec<_> = messages.by_ref().take(batch).collect();
+        for of_call in calls {
             let permit = slot
                 .take()
                 .or_else(|| self.slots.clone().try_acquire_owned().ok());
             let popper = self.clone();
             env.spawn("simple listener", async move {
-                popper.consume(of_call).await;
+                if popper.pops.in_order {
+                    popper.consume_in_order(of_call).await;
+                } else {
+                    popper.consume(of_call).await;
+                }
                 drop(permit);
             });
+        }
+    }
+
+    /// Lives through the messages of a queue, one after the other, for as long as they are its own:
+    /// one that failed, was not acknowledged in time, or expired ends it.
+    async fn consume_in_order(&self, messages: Vec<PoppedMessage>) {
+        for message in messages {
+            if message.is_expired() || !self.consume(vec![message]).await {
+                return;
+            }
         }
     }
 
@@ -118,13 +156,14 @@ impl Popper {
         self.consumer.shutdown().await;
     }
 
-    /// Lives through one listener call.
-    async fn consume(&self, messages: Vec<PoppedMessage>) {
+    /// Lives through one listener call. True if it consumed its messages, and none of them is known
+    /// to come again, or forgotten to be acknowledged.
+    async fn consume(&self, messages: Vec<PoppedMessage>) -> bool {
         let node = self.watcher.node();
         let mut all = Vec::with_capacity(messages.len());
         for message in messages {
             let Some(in_hand) = self.take(message) else {
-                return;
+                return false;
             };
             all.push(in_hand);
         }
@@ -149,12 +188,12 @@ impl Popper {
                 self.watcher.consumed(call);
             }
         }
-        if !failed {
-            all.retain(|in_hand| {
-                in_hand.handle.is_some() && !node.temper.chance(self.pops.lose_acks)
-            });
-            self.acknowledge(all).await;
+        if failed {
+            return false;
         }
+        let sure = all.iter().all(|in_hand| in_hand.handle.is_some());
+        all.retain(|in_hand| in_hand.handle.is_some() && !node.temper.chance(self.pops.lose_acks));
+        self.acknowledge(all).await && sure
     }
 
     fn pen(&self) -> &Pen {
@@ -206,8 +245,10 @@ impl Popper {
         });
     }
 
-    /// Acknowledges messages, again and again until it is known how that went.
-    async fn acknowledge(&self, mut all: Vec<InHand<'_>>) {
+    /// Acknowledges messages, again and again until it is known how that went. False if one was
+    /// refused.
+    async fn acknowledge(&self, mut all: Vec<InHand<'_>>) -> bool {
+        let mut taken = true;
         while !all.is_empty() {
             for in_hand in &all {
                 let (delivery, handle) = (in_hand.delivery, in_hand.handle.unwrap_or_default());
@@ -229,6 +270,7 @@ impl Popper {
                 let outcome = outcome(&result);
                 let delivery = in_hand.delivery;
                 self.pen().write(|_| Event::AckEnded { delivery, outcome });
+                taken &= outcome != CallOutcome::Refused;
                 if outcome == CallOutcome::Unknown {
                     unknown.push(in_hand);
                 }
@@ -238,6 +280,7 @@ impl Popper {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+        taken
     }
 }
 

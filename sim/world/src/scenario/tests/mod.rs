@@ -1,6 +1,7 @@
 mod accounts;
 mod faults;
 mod filters;
+mod kinds;
 mod load_and_mix;
 mod reading;
 mod reports;
