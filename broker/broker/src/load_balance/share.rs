@@ -56,6 +56,10 @@ pub fn share(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const PULL: (MessageRequestMode, i32) = (MessageRequestMode::Pull, 0);
@@ -112,6 +116,44 @@ mod tests {
         assert_eq!(ids(pop(1), 2, 4, "c2"), [0]);
         assert_eq!(ids(pop(1), 2, 4, "c3"), [1]);
         assert_eq!(ids(PULL, 2, 4, "c3"), [0; 0]);
+    }
+
+    proptest! {
+        /// However many there are and share: every queue is read, by one member if they pull, and
+        /// by no more than may share it if they pop.
+        #[test]
+        fn every_queue_is_read(
+            pops: bool,
+            share_with in -1..12i32,
+            circle: bool,
+            queue_count in 1..20i32,
+            member_count in 1..10usize,
+        ) {
+            let (queues, members) = (queues(queue_count), members(member_count));
+            let mode = [MessageRequestMode::Pull, MessageRequestMode::Pop][usize::from(pops)];
+            let strategy = ["AVG", "AVG_BY_CIRCLE"][usize::from(circle)];
+            let mut readers: BTreeMap<i32, i32> = BTreeMap::new();
+            for member in &members {
+                let share = share((mode, share_with), strategy, &queues, &members, member).unwrap();
+                for queue in share {
+                    *readers.entry(queue.queue_id).or_default() += 1;
+                }
+            }
+            let all = member_count as i32;
+            if readers.contains_key(&-1) {
+                prop_assert!(pops);
+                prop_assert_eq!(readers, BTreeMap::from([(-1, all)]));
+            } else {
+                let many = all > queue_count;
+                prop_assert_eq!(readers.len() as i32, queue_count);
+                let most = match pops {
+                    false => 1,
+                    true if many => (all + queue_count - 1) / queue_count,
+                    true => share_with + 1,
+                };
+                prop_assert!(readers.values().all(|&count| count <= most), "{:?}", readers);
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Load balancing by the broker: who reads which queues, and how.
 
+use std::time::Duration;
+
 use hotfire_broker::BrokerConfig;
 use hotfire_namesrv::{NameServer, NamesrvConfig};
 use hotfire_protocol::body::{
     MessageModel, MessageRequestMode, MessageRequestModeSerializeWrapper,
     QueryAssignmentRequestBody, QueryAssignmentResponseBody, SetMessageRequestModeRequestBody,
 };
+use hotfire_protocol::header::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
 use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
+use tokio::time::sleep;
 
 use crate::support::{GROUP, Peer, Stack, TOPIC, config, memory, order};
 
@@ -173,6 +177,40 @@ async fn a_group_that_is_set_to_pop_a_topic_pops_all_of_it_also_after_a_restart(
     let modes = site.invoke(code, Vec::new()).await;
     let modes = MessageRequestModeSerializeWrapper::from_json(&modes.body).unwrap();
     assert_eq!(modes.message_request_mode_map[TOPIC][GROUP], pop(TOPIC));
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_queues_are_shared_within_half_a_minute_and_a_deleted_topic_is_forgotten() {
+    let site = Site::start(&["reader@1"]).await;
+    assert_eq!(site.ask(&asked("reader@1")).await, pulled(&[0, 1, 2, 3]));
+    let more = CreateTopicRequestHeader {
+        topic: TOPIC.to_owned(),
+        default_topic: "TBW102".to_owned(),
+        read_queue_nums: 6,
+        write_queue_nums: 6,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".to_owned(),
+        ..CreateTopicRequestHeader::default()
+    };
+    let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
+    assert_eq!(site.stack.peer.ask(code, &more).await.code, 0);
+    assert_eq!(site.ask(&asked("reader@1")).await, pulled(&[0, 1, 2, 3]));
+    sleep(Duration::from_secs(31)).await;
+    let all = pulled(&[0, 1, 2, 3, 4, 5]);
+    assert_eq!(site.ask(&asked("reader@1")).await, all);
+    let gone = DeleteTopicRequestHeader {
+        topic: TOPIC.to_owned(),
+    };
+    let request = RemotingCommand::request_with(RequestCode::DELETE_TOPIC_IN_NAMESRV, &gone);
+    let client = &site.stack.peer.client;
+    let deleted = client
+        .invoke(NAMESRV, request, Duration::from_secs(3))
+        .await;
+    assert_eq!(deleted.unwrap().code, 0);
+    let code = RequestCode::DELETE_TOPIC_IN_BROKER;
+    assert_eq!(site.stack.peer.ask(code, &gone).await.code, 0);
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(site.ask(&asked("reader@1")).await, None);
 }
 
 #[tokio::test(start_paused = true)]
