@@ -3,11 +3,12 @@
 //!
 //! The decisions are plain structs that know no network and no clock: topics and groups, committed
 //! offsets, the tables of clients, queue locks, parked pulls, delay levels, retries, the gate
-//! before the disk, what becomes of half messages, what pops have hidden. Around them, request
-//! processors and a few periodic tasks move bytes and wait.
+//! before the disk, what becomes of half messages, what pops have hidden, who reads which queues.
+//! Around them, request processors and a few periodic tasks move bytes and wait.
 //!
 //! Invariants:
 //! - A send is answered with success only after the message is in the log and, with synchronous
+//!   flush, on the disk.
 //! - Every table has a lock of its own; no two are held at once, and none while waiting.
 //! - Whatever a client sends, the worst that comes of it is an error response.
 //!
