@@ -255,6 +255,16 @@ impl MappedFiles {
         Ok(())
     }
 
+    /// Makes it durable which files there are.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub async fn sync_dirs(&self) -> io::Result<()> {
+        let mut dirs = BTreeSet::new();
+        self.take_dirty_dirs(&mut dirs);
+        sync_dirs(&*self.disk, &dirs).await
+    }
+
     /// Adds the folders whose entries have changed since the last call: this one and, since it may
     /// be new itself, those it lies in.
     pub fn take_dirty_dirs(&self, dirs: &mut BTreeSet<String>) {

@@ -279,8 +279,8 @@ fn lacks_sector(bytes: &[u8], at: u64) -> bool {
         .any(|part| !part.is_empty() && part.iter().all(|&byte| byte == 0))
 }
 
-/// Removes the files behind `end` and zeros the rest of its file, and makes the zeros durable.
-/// Returns the bytes that were not zero, as far as they reach.
+/// Removes the files behind `end` and zeros the rest of its file, and makes both durable: what was
+/// given up must not come back with the next power loss, behind what is written here now. Returns the bytes that were not zero, as far as they reach.
 async fn give_up_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
     let next_file = end.next_multiple_of(files.file_size());
     let mut given_up = 0;
@@ -290,6 +290,7 @@ async fn give_up_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
         }
     }
     files.remove_from(next_file)?;
+    files.sync_dirs().await?;
     let stale = files.zero_behind(end, ZERO_RUN)?;
     files.flush(end, end + stale).await?;
     Ok(given_up + stale)

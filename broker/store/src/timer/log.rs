@@ -25,11 +25,14 @@ pub(crate) struct TimerLog {
     end: u64,
     /// What lies below is durable, but for what was settled since.
     flushed: u64,
-    /// The oldest record that was settled since the last flush.
+    /// The oldest record that was settled since the last flush began.
     settled_from: u64,
+    /// What a flush has in hand, until it is done: it may fail, or be given up half way.
+    in_hand: Unflushed,
 }
 
 /// What is to be made durable.
+#[derive(Clone)]
 pub(crate) struct Unflushed {
     pub from: u64,
     pub to: u64,
@@ -45,6 +48,11 @@ impl TimerLog {
             files: Arc::new(files),
             end,
             flushed,
+            in_hand: Unflushed {
+                from: u64::MAX,
+                to: 0,
+                dirs: BTreeSet::new(),
+            },
         }
     }
 
@@ -89,22 +97,21 @@ impl TimerLog {
         Ok(())
     }
 
-    /// What is to be made durable now.
+    /// What is to be made durable now: also what an earlier flush did not bring to its end.
     pub fn take_unflushed(&mut self) -> Unflushed {
-        let from = self.flushed.min(self.settled_from);
-        self.settled_from = u64::MAX;
-        let mut dirs = BTreeSet::new();
-        self.files.take_dirty_dirs(&mut dirs);
-        Unflushed {
-            from,
-            to: self.end,
-            dirs,
-        }
+        let settled_from = std::mem::replace(&mut self.settled_from, u64::MAX);
+        let in_hand = &mut self.in_hand;
+        in_hand.from = in_hand.from.min(self.flushed).min(settled_from);
+        in_hand.to = self.end;
+        self.files.take_dirty_dirs(&mut in_hand.dirs);
+        in_hand.clone()
     }
 
-    /// Notes what has become durable.
-    pub fn set_flushed(&mut self, to: u64) {
-        self.flushed = self.flushed.max(to);
+    /// Notes that what was taken last has become durable.
+    pub fn set_flushed(&mut self) {
+        self.flushed = self.flushed.max(self.in_hand.to);
+        self.in_hand.from = u64::MAX;
+        self.in_hand.dirs.clear();
     }
 
     /// Removes the files all of whose messages lie below the start of the commit log, but never the

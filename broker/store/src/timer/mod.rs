@@ -65,6 +65,8 @@ struct Inner {
     totals: Mutex<BTreeMap<String, TimerTotals>>,
     /// What the disk dropped when a flush failed cannot be known: the checkpoint stands still then.
     flush_failed: AtomicBool,
+    /// Held while flushing: one that began later must not be done before an earlier one.
+    flushing: tokio::sync::Mutex<()>,
 }
 
 impl TimerStore {
@@ -110,13 +112,13 @@ impl TimerStore {
                 .await
                 .map_err(StoreError::io("sync", dir))?;
         }
+        // What was given up must not come back with the next power loss, behind new records.
         let end = schedule.log.end();
-        schedule
-            .log
-            .files()
-            .flush(end, zeroed_to)
-            .await
-            .map_err(StoreError::io("flush", log_path))?;
+        let files = schedule.log.files();
+        let synced = files.sync_dirs().await;
+        synced.map_err(StoreError::io("sync", &*log_path))?;
+        let flushed = files.flush(end, zeroed_to).await;
+        flushed.map_err(StoreError::io("flush", log_path))?;
         let known = lowered(checkpoint, schedule.queue_offset, end);
         if known != checkpoint {
             let saved = checkpoint_file.save(&known).await;
@@ -138,17 +140,20 @@ impl TimerStore {
                 metrics: Mutex::default(),
                 totals: Mutex::default(),
                 flush_failed: AtomicBool::new(false),
+                flushing: tokio::sync::Mutex::new(()),
             }),
         })
     }
 
-    /// Makes log and wheel durable and then, with a checkpoint, how far they are.
+    /// Makes log and wheel durable and then, with a checkpoint, how far they are. A flush that is
+    /// given up half way leaves its work to the next.
     ///
     /// # Errors
     /// The disk failed now or earlier. The timers go on; after a power loss some may be delivered
     /// twice.
     pub async fn flush(&self) -> io::Result<()> {
         let inner = &self.inner;
+        let _alone = inner.flushing.lock().await;
         if inner.flush_failed.load(Ordering::Acquire) {
             return Err(io::Error::other("an earlier flush of the timers failed"));
         }
@@ -180,7 +185,11 @@ impl TimerStore {
         if let Some((map, range)) = wheel {
             map.flush(range).await?;
         }
-        inner.schedule.lock().log.set_flushed(log.to);
+        {
+            let mut schedule = inner.schedule.lock();
+            schedule.log.set_flushed();
+            schedule.wheel.set_flushed();
+        }
         let before = *inner.checkpoint.lock();
         let mut checkpoint = TimerCheckpoint {
             last_read_time_ms: read_ms,

@@ -9,12 +9,13 @@ use std::io;
 use std::sync::Arc;
 
 use hotfire_env::MappedFile;
+use hotfire_protocol::hash::java_string_hash;
 use hotfire_protocol::message::property;
 use hotfire_protocol::topic::TIMER_TOPIC;
 
 use super::checkpoint::TimerCheckpoint;
 use super::log::{self, TimerLog};
-use super::record::{RECORD_SIZE, TimerRecord};
+use super::record::{RECORD_SIZE, TimerRecord, magic};
 use super::schedule::Schedule;
 use super::wheel::TimerWheel;
 use crate::mapped_files::MappedFiles;
@@ -192,11 +193,25 @@ fn last_record(files: &MappedFiles, start: u64, end: u64) -> Option<(u64, TimerR
     Some((at, log::read(files, at)?))
 }
 
-/// The offset of a record's message in the timer topic's queue.
+/// The offset of a record's message in the timer topic's queue; `None` if the commit log does not
+/// have it, or has a message there that this record would put elsewhere: after a power loss others
+/// take the places of those that are lost.
 fn queue_offset_of(store: &MessageStore, record: &TimerRecord) -> Option<i64> {
     let bytes = store.look_record(record.offset)?;
     let view = RecordView::parse(&bytes).ok()?;
-    let is_it = view.topic == TIMER_TOPIC && view.size == usize::try_from(record.size).ok()?;
+    let out_ms: i64 = view.property(property::TIMER_OUT_MS)?.parse().ok()?;
+    let deletes = view.property(property::TIMER_DEL_UNIQKEY).is_some();
+    // One that came late is in a later slot than its own, one that goes round in an earlier one.
+    let fits = if record.is(magic::ROLL) {
+        record.slot_ms() < out_ms
+    } else {
+        record.slot_ms() + store.inner.config.timer_precision_ms.max(1) > out_ms
+    };
+    let is_it = view.topic == TIMER_TOPIC
+        && view.size == usize::try_from(record.size).ok()?
+        && record.topic_hash == java_string_hash(view.property(property::REAL_TOPIC)?)
+        && record.is(magic::DELETE) == deletes
+        && fits;
     is_it.then_some(view.queue_offset)
 }
 

@@ -14,8 +14,10 @@ pub(crate) struct TimerWheel {
     /// The number of slots in the file.
     slots: u64,
     precision_ms: i64,
-    /// The first and last slot that changed since the last flush.
+    /// The first and last slot that changed since the last flush began.
     dirty: Option<(u64, u64)>,
+    /// Those that a flush has in hand, until it is done: it may fail, or be given up half way.
+    in_hand: Option<(u64, u64)>,
 }
 
 /// The length of the file of a wheel with so many slots.
@@ -32,6 +34,7 @@ impl TimerWheel {
             precision_ms,
             // A life before may have died with slots that only the page cache has.
             dirty: Some((0, slots.saturating_sub(1))),
+            in_hand: None,
         }
     }
 
@@ -106,8 +109,7 @@ impl TimerWheel {
 
     fn write(&mut self, index: u64, bytes: &[u8]) -> io::Result<()> {
         self.map.write(index * SLOT_SIZE, bytes)?;
-        let (first, last) = self.dirty.unwrap_or((index, index));
-        self.dirty = Some((first.min(index), last.max(index)));
+        self.dirty = union(self.dirty, Some((index, index)));
         Ok(())
     }
 
@@ -119,9 +121,24 @@ impl TimerWheel {
         })
     }
 
-    /// The map, and the range of its bytes that is to be made durable.
+    /// The map, and the range of its bytes that is to be made durable: also what an earlier flush did
+    /// not bring to its end.
     pub fn take_unflushed(&mut self) -> Option<(Arc<dyn MappedFile>, std::ops::Range<u64>)> {
-        let (first, last) = self.dirty.take()?;
+        self.in_hand = union(self.in_hand, self.dirty.take());
+        let (first, last) = self.in_hand?;
         Some((self.map.clone(), first * SLOT_SIZE..(last + 1) * SLOT_SIZE))
+    }
+
+    /// Notes that what was taken last has become durable.
+    pub fn set_flushed(&mut self) {
+        self.in_hand = None;
+    }
+}
+
+/// The smallest range with both in it.
+fn union(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
     }
 }
