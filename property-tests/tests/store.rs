@@ -400,8 +400,45 @@ fn run(seed: u64, flush: FlushDiskType, steps: &[Step]) {
     });
 }
 
+/// Small messages for one queue.
+fn small(number: usize) -> Vec<Put> {
+    let put = Put {
+        topic: 0,
+        queue: 0,
+        size: 0,
+        waits: false,
+    };
+    vec![put; number]
+}
+
+// Found by the properties below.
+
+#[test]
+fn units_that_were_never_written_are_given_up_with_a_log_that_is_lost() {
+    let steps = [
+        Step::Burst(small(30)),
+        Step::FlushErrors(60_003),
+        Step::Reopen(Fate::PowerLoss),
+    ];
+    run(0, FlushDiskType::Async, &steps);
+}
+
+#[test]
+fn a_message_is_found_in_the_place_of_one_that_was_indexed_and_lost() {
+    let steps = [
+        Step::Burst(small(23)),
+        Step::Wait(1),
+        Step::Burst(small(22)),
+        Step::FlushErrors(20_751),
+        Step::Wait(39_274),
+        Step::Interrupted(small(1), Fate::PowerLoss),
+        Step::Interrupted(small(1), Fate::Shutdown),
+    ];
+    run(0, FlushDiskType::Async, &steps);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn with_synchronous_flush_nothing_that_was_acknowledged_is_lost(

@@ -299,14 +299,17 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Gives up the units of records at or behind a commit log offset.
+    /// Gives up the units of records at or behind a commit log offset, and those before them that
+    /// were never written: a power loss may have kept later files only.
     pub fn truncate_log(&self, log_end: i64) -> io::Result<()> {
         let mut end = self.end.load(Ordering::Acquire);
         let first = self.files.start().unwrap_or(0);
         let cut_before = end;
         while end > first {
             match self.unit_at(end - UNIT_SIZE) {
-                Some(unit) if unit.end() <= log_end && !unit.is_hole() => break,
+                Some(unit) if unit.is_written() && !unit.is_hole() && unit.end() <= log_end => {
+                    break;
+                }
                 _ => end -= UNIT_SIZE,
             }
         }

@@ -8,7 +8,7 @@
 //!
 //! - after a clean stop from the newest record that any consume queue knows;
 //! - after a crash from the start of the newest file whose first record is older than the
-//!   checkpoint. Units that are known are written once more, so that damaged ones are healed.
+//!   checkpoint: what the consume queues have from there on is not believed.
 //!
 //! After a crash the part of the log behind the checkpoint is written once more, byte for byte: if a
 //! flush failed in the life before, the disk may lack pages that the page cache has and holds for
@@ -98,6 +98,9 @@ impl Recovery<'_> {
         };
         let log = CommitLog::new(files, scanned.end, flushed);
         self.build(&log, from).map_err(failed("rebuild"))?;
+        if let Some(index) = self.index.filter(|_| self.crashed) {
+            index.sync_dirs().await.map_err(failed("sync"))?;
+        }
         Ok(Recovered {
             log,
             progress: Progress {
@@ -208,18 +211,26 @@ impl Recovery<'_> {
         Some(record)
     }
 
-    /// Cuts the consume queues to the log and dispatches what they may lack.
+    /// Cuts the consume queues and the index to the log and dispatches what they may lack.
     fn build(&self, log: &CommitLog, scanned_from: u64) -> io::Result<()> {
         let (start, end) = (log.start(), log.end());
+        // After a crash whatever the checkpoint does not vouch for is written anew: it may be what a
+        // life before the last had given up.
+        let keep = if self.crashed { scanned_from } else { end };
         for queue in self.queues.all() {
-            queue.truncate_log(end as i64)?;
+            queue.truncate_log(keep as i64)?;
         }
         let from = if self.crashed {
             scanned_from
         } else {
             self.indexed_to()
         };
-        let from = self.index_from.map_or(from, |index_from| {
+        let cut = match self.index {
+            Some(index) => index.truncate_log(end as i64)?,
+            None => None,
+        };
+        let index_from = cut.into_iter().chain(self.index_from).min();
+        let from = index_from.map_or(from, |index_from| {
             from.min(index_from.max(end.saturating_sub(REINDEX_MAX)))
         });
         let from = from.max(start);

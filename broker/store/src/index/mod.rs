@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 
 pub(crate) use self::file::Lookup;
 use self::file::{IndexFile, Shape};
+use crate::mapped_files::sync_dirs;
 use crate::record_view::RecordView;
 use crate::{StoreConfig, StoreError};
 
@@ -82,7 +83,7 @@ impl Index {
                 files.push(Arc::new(file));
             }
         }
-        let known = files.last().map_or(0, |last| last.header().end_phy_offset);
+        let known = end_of(&files);
         let index = Self {
             disk,
             clock,
@@ -91,7 +92,7 @@ impl Index {
             files: RwLock::new(files),
             dir_dirty,
         };
-        Ok((index, incomplete.then_some(known.unsigned_abs())))
+        Ok((index, incomplete.then_some(known)))
     }
 
     /// The files in the folder, with their names as numbers. The last may have been cut off when it
@@ -201,13 +202,25 @@ impl Index {
         for file in &files {
             file.flush().await?;
         }
+        self.take_dirty_dirs(dirs);
+        let full = files.iter().rev().find(|file| file.is_full());
+        Ok(full.map(|file| file.header().end_timestamp))
+    }
+
+    fn take_dirty_dirs(&self, dirs: &mut BTreeSet<String>) {
         if self.dir_dirty.swap(false, Ordering::AcqRel) {
             dirs.insert(self.dir.clone());
             let parent = self.dir.rsplit_once('/').map_or("", |(parent, _)| parent);
             dirs.insert(parent.to_owned());
         }
-        let full = files.iter().rev().find(|file| file.is_full());
-        Ok(full.map(|file| file.header().end_timestamp))
+    }
+
+    /// Makes it durable which files there are: one that was removed must not come back with the next
+    /// power loss, beside newer messages.
+    pub async fn sync_dirs(&self) -> io::Result<()> {
+        let mut dirs = BTreeSet::new();
+        self.take_dirty_dirs(&mut dirs);
+        sync_dirs(&*self.disk, &dirs).await
     }
 
     /// Removes the files all of whose messages lie before a commit log offset, but never the last.
@@ -223,12 +236,36 @@ impl Index {
         Ok(removed)
     }
 
+    /// Gives up the files that know messages at or behind a commit log offset: the disk may have kept
+    /// them and lost the messages. If there were any, the commit log offset is returned from which
+    /// the index is to be built again.
+    pub fn truncate_log(&self, log_end: i64) -> io::Result<Option<u64>> {
+        let mut files = self.files.write();
+        let mut build_from = None;
+        while let Some(last) = files.pop_if(|file| file.header().end_phy_offset >= log_end) {
+            tracing::warn!(
+                path = last.path,
+                "an index file knows messages that are lost"
+            );
+            self.disk.remove(&last.path)?;
+            self.dir_dirty.store(true, Ordering::Release);
+            build_from = Some(end_of(&files));
+        }
+        Ok(build_from)
+    }
+
     /// Removes everything.
     pub fn destroy(&self) -> io::Result<()> {
         self.files.write().clear();
         self.dir_dirty.store(false, Ordering::Release);
         self.disk.remove(&self.dir)
     }
+}
+
+/// The commit log offset of the newest message in a row of files.
+fn end_of(files: &[Arc<IndexFile>]) -> u64 {
+    let newest = files.last().map(|last| last.header().end_phy_offset);
+    newest.map_or(0, i64::unsigned_abs)
 }
 
 /// The hash under which a key of a topic is found: that of `topic#key`, never negative
