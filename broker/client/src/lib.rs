@@ -73,7 +73,9 @@ mod simple;
 mod trace;
 mod transaction;
 
-pub use admin::{Admin, AdminBuilder, OffsetReset, PullResult, PullStatus, ResetTo, TopicListKind};
+pub use admin::{
+    AclVersions, Admin, AdminBuilder, OffsetReset, PullResult, PullStatus, ResetTo, TopicListKind,
+};
 pub use config::ClientConfig;
 pub use consumer::allocate::{
     AllocateAveragely, AllocateAveragelyByCircle, AllocateByConfig, AllocateByMachineRoom,

@@ -56,7 +56,7 @@ enum Command {
         id: String,
     },
     /// Administer name servers and brokers, with the commands and options of mqadmin.
-    Admin(admin::AdminArgs),
+    Admin(Box<admin::AdminArgs>),
     /// Serve a name server and a broker in one process, on real TCP and real files.
     Serve {
         #[command(flatten)]
@@ -185,7 +185,7 @@ fn act(command: Command) -> Result<Exit, String> {
             };
             print::line(text.trim_end());
         }
-        Command::Admin(args) => return admin::run(args),
+        Command::Admin(args) => return admin::run(*args),
         Command::Explain { id } => print::line(explain::explain(&id)?.trim_end()),
         Command::Serve {
             files,

@@ -9,6 +9,8 @@ use crate::{Admin, ClientError};
 
 /// How far back a message is looked for by its unique key.
 const UNIQUE_KEY_AGE_MS: i64 = 3 * 24 * 3_600_000;
+/// How many copies of it a broker is asked for.
+const UNIQUE_KEY_MAX: i32 = 32;
 
 impl Admin {
     /// The message with an offset id, from the broker that the id names.
@@ -70,7 +72,8 @@ impl Admin {
         Ok(found)
     }
 
-    /// The message of a topic with a unique key, stored within the last three days.
+    /// The message of a topic with a unique key, stored within the last three days. If it was stored
+    /// several times, the first.
     ///
     /// # Errors
     /// The topic has no route, or no broker answered.
@@ -79,18 +82,34 @@ impl Admin {
         topic: &str,
         unique_key: &str,
     ) -> Result<Option<MessageExt>, ClientError> {
+        let since = self.inner.instance.env.now_ms() - UNIQUE_KEY_AGE_MS;
+        let found = self.query_all_by_unique_key(topic, unique_key, since);
+        Ok(found.await?.into_iter().next())
+    }
+
+    /// Every copy of a message of a topic with a unique key that was stored since a time
+    /// (milliseconds since the epoch), the first copy first; at most 32 per broker.
+    ///
+    /// # Errors
+    /// The topic has no route, or no broker answered.
+    pub async fn query_all_by_unique_key(
+        &self,
+        topic: &str,
+        unique_key: &str,
+        begin_ms: i64,
+    ) -> Result<Vec<MessageExt>, ClientError> {
         let header = QueryMessageRequestHeader {
             topic: topic.to_owned(),
             key: unique_key.to_owned(),
-            max_num: 32,
-            begin_timestamp: self.inner.instance.env.now_ms() - UNIQUE_KEY_AGE_MS,
+            max_num: UNIQUE_KEY_MAX,
+            begin_timestamp: begin_ms,
             end_timestamp: i64::MAX,
             unique_key_query: Some(true),
         };
-        let found = self.query(topic, &header).await?;
-        Ok(found
-            .into_iter()
-            .find(|message| message.message.unique_key() == Some(unique_key)))
+        let mut found = self.query(topic, &header).await?;
+        found.retain(|message| message.message.unique_key() == Some(unique_key));
+        found.sort_by_key(|message| message.store_timestamp);
+        Ok(found)
     }
 
     async fn query(

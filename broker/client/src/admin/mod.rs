@@ -5,6 +5,7 @@
 //! Topics and groups are taken as they are: a client's namespace does not apply to what an
 //! administrator names.
 
+mod acl;
 mod broker;
 mod call;
 mod clients;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use hotfire_env::Env;
 
+pub use self::acl::AclVersions;
 pub use self::looking_back::{OffsetReset, ResetTo};
 pub use self::namesrv::TopicListKind;
 pub use self::pull::{PullResult, PullStatus};

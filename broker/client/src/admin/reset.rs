@@ -1,10 +1,12 @@
 //! Moving groups to other offsets.
 
-use hotfire_protocol::RequestCode;
 use hotfire_protocol::body::{GetConsumerStatusBody, ResetOffsetBody};
 use hotfire_protocol::header::admin::CloneGroupOffsetRequestHeader;
 use hotfire_protocol::header::client::{GetConsumerStatusRequestHeader, ResetOffsetRequestHeader};
+use hotfire_protocol::{Language, RequestCode};
 
+use super::call::LONG;
+use crate::instance::malformed;
 use crate::{Admin, ClientError};
 
 impl Admin {
@@ -22,6 +24,38 @@ impl Admin {
         timestamp_ms: i64,
         force: bool,
     ) -> Result<ResetOffsetBody, ClientError> {
+        let members = Language::JAVA;
+        self.reset_offset_of(members, addr, topic, group, timestamp_ms, force)
+            .await
+    }
+
+    /// The same for members in C++, who want the offsets as a list. A broker of Hotfire sees who
+    /// wants what; one of Apache RocketMQ believes whoever asks (`resetOffsetByTime -c`).
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn reset_offset_of_cpp_members(
+        &self,
+        addr: &str,
+        topic: &str,
+        group: &str,
+        timestamp_ms: i64,
+        force: bool,
+    ) -> Result<ResetOffsetBody, ClientError> {
+        let members = Language::CPP;
+        self.reset_offset_of(members, addr, topic, group, timestamp_ms, force)
+            .await
+    }
+
+    async fn reset_offset_of(
+        &self,
+        members: Language,
+        addr: &str,
+        topic: &str,
+        group: &str,
+        timestamp_ms: i64,
+        force: bool,
+    ) -> Result<ResetOffsetBody, ClientError> {
         let header = ResetOffsetRequestHeader {
             topic: topic.to_owned(),
             group: group.to_owned(),
@@ -30,9 +64,12 @@ impl Admin {
             queue_id: None,
             offset: None,
         };
+        let instance = &self.inner.instance;
         let code = RequestCode::INVOKE_BROKER_TO_RESET_OFFSET;
-        self.get(addr, code, &header, ResetOffsetBody::from_json)
-            .await
+        let mut request = instance.request(code, &header);
+        request.language = members;
+        let response = instance.call(addr, request, LONG).await?;
+        ResetOffsetBody::from_json(&response.body).map_err(|error| malformed(addr, error))
     }
 
     /// What the members of a group hold of a topic: offsets by queue by client

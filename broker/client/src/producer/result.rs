@@ -24,6 +24,16 @@ impl SendStatus {
             _ => None,
         }
     }
+
+    /// The name that Java gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SendOk => "SEND_OK",
+            Self::FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+            Self::FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+            Self::SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+        }
+    }
 }
 
 /// Where a message was stored.

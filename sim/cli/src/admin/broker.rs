@@ -1,10 +1,13 @@
 //! Commands about brokers, clusters and name servers.
 
+use std::time::Duration;
+
 use clap::Args;
 use hotfire_client::Admin;
 use hotfire_protocol::{date, java_properties};
 use serde_json::{Value, json};
 
+use super::Session;
 use super::failure::Failure;
 use super::report::{Columns, Content, Report, content_of};
 use super::target::Target;
@@ -15,6 +18,9 @@ pub struct ClusterList {
     /// Show the messages of today and yesterday.
     #[arg(short = 'm', long = "moreStats")]
     more: bool,
+    /// Again and again, with so many seconds between.
+    #[arg(short = 'i', long = "interval", value_name = "SECONDS")]
+    interval: Option<u64>,
     /// Only this cluster.
     #[arg(short = 'c', long = "clusterName", value_name = "CLUSTER")]
     cluster: Option<String>,
@@ -42,7 +48,19 @@ const CLUSTER_MORE: Columns = &[
 ];
 
 impl ClusterList {
-    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+    pub async fn run(self, admin: &Admin, session: &Session) -> Result<Report, Failure> {
+        let mut report = self.once(admin).await?;
+        if let Some(seconds) = self.interval {
+            loop {
+                session.show(&report);
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                report = self.once(admin).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    async fn once(&self, admin: &Admin) -> Result<Report, Failure> {
         let info = admin.cluster_info().await?;
         let mut rows = Vec::new();
         for (cluster, names) in &info.cluster_addr_table {

@@ -1,9 +1,11 @@
 //! `hotfire admin`: administration of name servers and brokers, Hotfire's or Apache RocketMQ's, with
 //! the commands and options of `mqadmin`.
 
+mod acl;
 mod broker;
 mod failure;
 mod group;
+mod members;
 mod message;
 mod offset;
 mod report;
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hotfire_client::{Admin, ClientConfig, Credentials, TlsOptions};
-use hotfire_env::real;
+use hotfire_env::{Env, real};
 
 use self::failure::Failure;
 use self::report::Report;
@@ -58,7 +60,7 @@ enum Command {
     /// List the topics that the name servers know.
     TopicList(topic::TopicList),
     /// Show the brokers and queues of a topic.
-    TopicRoute(topic::Named),
+    TopicRoute(topic::TopicRoute),
     /// Show the clusters of a topic.
     TopicClusterList(topic::Named),
     /// Show the offsets of a topic's queues.
@@ -78,15 +80,15 @@ enum Command {
     /// Show how far consumer groups are.
     ConsumerProgress(group::ConsumerProgress),
     /// Show what the members of a consumer group are doing.
-    ConsumerStatus(group::ConsumerStatus),
+    ConsumerStatus(members::ConsumerStatus),
     /// Show the members and subscriptions of a consumer group.
-    ConsumerConnection(group::Group),
+    ConsumerConnection(members::Group),
     /// Show the members of a producer group.
-    ProducerConnection(group::ProducerConnection),
+    ProducerConnection(members::ProducerConnection),
     /// Move a consumer group to a time.
     ResetOffsetByTime(offset::ResetOffsetByTime),
     /// Move a consumer group to the end.
-    SkipAccumulatedMessage(offset::SkipAccumulatedMessage),
+    SkipAccumulatedMessage(offset::GroupTopic),
     /// Copy the offsets of a consumer group to another.
     CloneGroupOffset(offset::CloneGroupOffset),
     /// Show a message by its offset id.
@@ -119,23 +121,51 @@ enum Command {
     UpdateKvConfig(broker::UpdateKv),
     /// Delete a value of the name servers.
     DeleteKvConfig(broker::Key),
+    /// Create or change an account of access control.
+    UpdateAclConfig(acl::UpdateAclConfig),
+    /// Delete an account of access control.
+    DeleteAccessConfig(acl::DeleteAccessConfig),
+    /// Set the addresses from which nobody need sign.
+    UpdateGlobalWhiteAddr(acl::UpdateGlobalWhiteAddr),
+    /// Show the versions of the files of access control.
+    ClusterAclConfigVersion(target::Target),
+    /// Show the accounts of access control, secrets included.
+    GetAclConfig(target::Target),
+}
+
+/// What commands need beside a connection.
+pub struct Session {
+    env: Env,
+    config: ClientConfig,
+    tls_ca: Option<PathBuf>,
+    json: bool,
+}
+
+impl Session {
+    fn show(&self, report: &Report) {
+        if self.json {
+            print::json(&report.to_json());
+        } else {
+            print::line(&report.to_text());
+        }
+    }
 }
 
 /// Does what a command line asks for.
 pub fn run(args: AdminArgs) -> Result<Exit, String> {
-    let config = config(&args)?;
+    let session = Session {
+        env: real::env(".", None),
+        config: config(&args)?,
+        tls_ca: args.tls_ca,
+        json: args.json,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let outcome = runtime.block_on(execute(args.command, config));
-    Ok(match outcome {
-        Ok(report) if args.json => {
-            print::json(&report.to_json());
-            Exit::Pass
-        }
+    Ok(match runtime.block_on(execute(args.command, &session)) {
         Ok(report) => {
-            print::line(&report.to_text());
+            session.show(&report);
             Exit::Pass
         }
         Err(failure) => {
@@ -167,21 +197,22 @@ fn config(args: &AdminArgs) -> Result<ClientConfig, String> {
     })
 }
 
-async fn execute(command: Command, config: ClientConfig) -> Result<Report, Failure> {
-    let env = real::env(".", None);
-    if let Command::SendMessage(args) = command {
-        return args.run(&env, config).await;
-    }
-    let admin = Admin::builder(&env).client_config(config).start()?;
-    let report = answer(command, &admin).await;
+async fn execute(command: Command, session: &Session) -> Result<Report, Failure> {
+    let config = session.config.clone();
+    let admin = Admin::builder(&session.env).client_config(config).start();
+    let admin = admin.map_err(|error| match &session.tls_ca {
+        Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
+        None => error.into(),
+    })?;
+    let report = answer(command, &admin, session).await;
     admin.shutdown();
     report
 }
 
-async fn answer(command: Command, admin: &Admin) -> Result<Report, Failure> {
+async fn answer(command: Command, admin: &Admin, session: &Session) -> Result<Report, Failure> {
     match command {
         Command::TopicList(args) => args.run(admin).await,
-        Command::TopicRoute(args) => topic::route(args, admin).await,
+        Command::TopicRoute(args) => args.run(admin).await,
         Command::TopicClusterList(args) => topic::clusters(args, admin).await,
         Command::TopicStatus(args) => topic::status(args, admin).await,
         Command::UpdateTopic(args) => args.run(admin).await,
@@ -192,17 +223,17 @@ async fn answer(command: Command, admin: &Admin) -> Result<Report, Failure> {
         Command::SetConsumeMode(args) => args.run(admin).await,
         Command::ConsumerProgress(args) => args.run(admin).await,
         Command::ConsumerStatus(args) => args.run(admin).await,
-        Command::ConsumerConnection(args) => group::consumer_connection(args, admin).await,
+        Command::ConsumerConnection(args) => members::consumer_connection(args, admin).await,
         Command::ProducerConnection(args) => args.run(admin).await,
         Command::ResetOffsetByTime(args) => args.run(admin).await,
-        Command::SkipAccumulatedMessage(args) => args.run(admin).await,
+        Command::SkipAccumulatedMessage(args) => offset::skip_accumulated(args, admin).await,
         Command::CloneGroupOffset(args) => args.run(admin).await,
-        Command::QueryMsgById(args) => args.run(admin).await,
+        Command::QueryMsgById(args) => args.run(admin, session).await,
         Command::QueryMsgByKey(args) => args.run(admin).await,
         Command::QueryMsgByUniqueKey(args) => args.run(admin).await,
         Command::PrintMsg(args) => args.run(admin).await,
         Command::ConsumeMessage(args) => args.run(admin).await,
-        Command::ClusterList(args) => args.run(admin).await,
+        Command::ClusterList(args) => args.run(admin, session).await,
         Command::BrokerStatus(args) => broker::status(args, admin).await,
         Command::BrokerConsumeStats(args) => args.run(admin).await,
         Command::GetBrokerConfig(args) => broker::config(args, admin).await,
@@ -211,7 +242,11 @@ async fn answer(command: Command, admin: &Admin) -> Result<Report, Failure> {
         Command::AddWritePerm(args) => broker::write_perm(args, admin, true).await,
         Command::UpdateKvConfig(args) => args.run(admin).await,
         Command::DeleteKvConfig(args) => broker::delete_kv(args, admin).await,
-        // Sends with a producer of its own.
-        Command::SendMessage(_) => Ok(Report::default()),
+        Command::SendMessage(args) => args.run(session).await,
+        Command::UpdateAclConfig(args) => args.run(admin).await,
+        Command::DeleteAccessConfig(args) => args.run(admin).await,
+        Command::UpdateGlobalWhiteAddr(args) => args.run(admin).await,
+        Command::ClusterAclConfigVersion(args) => acl::versions(args, admin).await,
+        Command::GetAclConfig(args) => acl::config(args, admin).await,
     }
 }

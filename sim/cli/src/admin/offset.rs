@@ -8,7 +8,7 @@ use hotfire_protocol::{MessageQueue, ResponseCode, date};
 use serde_json::json;
 
 use super::failure::Failure;
-use super::group::members_of;
+use super::members::members_of;
 use super::report::{Columns, Report};
 use super::target::masters_of_topic;
 
@@ -33,20 +33,24 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
     })
 }
 
-/// `resetOffsetByTime`
+/// Reads the time to move a group to, of which `now` is the end of each queue: a search for the time
+/// would find the last message.
+fn parse_target(text: &str) -> Result<i64, String> {
+    match text.trim() {
+        "now" => Ok(END),
+        text => parse_time(text),
+    }
+}
+
+/// A consumer group and a topic of it.
 #[derive(Debug, Args)]
-pub struct ResetOffsetByTime {
+pub struct GroupTopic {
     /// The consumer group.
     #[arg(short = 'g', long = "group", value_name = "GROUP")]
     group: String,
     /// The topic.
     #[arg(short = 't', long = "topic", value_name = "TOPIC")]
     topic: String,
-    /// The time: now, milliseconds since the epoch, yyyy-MM-dd#HH:mm:ss:SSS in UTC, or -1 for the
-    /// end.
-    #[arg(short = 's', long = "timestamp", value_name = "TIME", value_parser = parse_time)]
-    #[arg(allow_hyphen_values = true)]
-    timestamp: i64,
     /// Whether queues may move forward too.
     #[arg(
         short = 'f',
@@ -58,100 +62,110 @@ pub struct ResetOffsetByTime {
     force: bool,
 }
 
+/// `resetOffsetByTime`
+#[derive(Debug, Args)]
+pub struct ResetOffsetByTime {
+    #[command(flatten)]
+    of: GroupTopic,
+    /// The time: now or -1 for the end, milliseconds since the epoch, or yyyy-MM-dd#HH:mm:ss:SSS
+    /// in UTC.
+    #[arg(short = 's', long = "timestamp", value_name = "TIME", value_parser = parse_target)]
+    #[arg(allow_hyphen_values = true)]
+    timestamp: i64,
+    /// Tell the members in the way of C++ clients; Hotfire's brokers do so where it is needed.
+    #[arg(short = 'c', long = "cplus")]
+    cpp: bool,
+}
+
 impl ResetOffsetByTime {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
-        let Self {
-            group,
-            topic,
-            timestamp,
-            force,
-        } = self;
-        reset(admin, &group, &topic, timestamp, force).await
+        let Self { of, timestamp, cpp } = self;
+        of.reset(admin, timestamp, cpp).await
     }
 }
 
 /// `skipAccumulatedMessage`
-#[derive(Debug, Args)]
-pub struct SkipAccumulatedMessage {
-    /// The consumer group.
-    #[arg(short = 'g', long = "group", value_name = "GROUP")]
-    group: String,
-    /// The topic.
-    #[arg(short = 't', long = "topic", value_name = "TOPIC")]
-    topic: String,
+pub async fn skip_accumulated(of: GroupTopic, admin: &Admin) -> Result<Report, Failure> {
+    of.reset(admin, END, false).await
 }
 
-impl SkipAccumulatedMessage {
-    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
-        reset(admin, &self.group, &self.topic, END, true).await
-    }
-}
-
-async fn reset(
-    admin: &Admin,
-    group: &str,
-    topic: &str,
-    time: i64,
-    force: bool,
-) -> Result<Report, Failure> {
-    let mut offsets = BTreeMap::new();
-    let online = members_of(admin, group).await?.is_some();
-    for (broker, addr) in masters_of_topic(admin, topic).await? {
-        if !online {
-            offsets.extend(reset_offline(admin, group, topic, &broker, time, force).await?);
-            continue;
+impl GroupTopic {
+    async fn reset(&self, admin: &Admin, time: i64, cpp: bool) -> Result<Report, Failure> {
+        let mut offsets = BTreeMap::new();
+        let online = members_of(admin, &self.group).await?.is_some();
+        for (broker, addr) in masters_of_topic(admin, &self.topic).await? {
+            let reset = match online {
+                true => self.reset_online(admin, &addr, time, cpp).await?,
+                false => None,
+            };
+            offsets.extend(match reset {
+                Some(reset) => reset,
+                None => self.reset_offline(admin, &broker, time).await?,
+            });
         }
-        let reset = admin.reset_offset_by_time(&addr, topic, group, time, force);
-        match reset.await {
-            Ok(body) => offsets.extend(body.offset_table),
-            // They left meanwhile.
-            Err(error) if error.code() == Some(ResponseCode::CONSUMER_NOT_ONLINE) => {
-                offsets.extend(reset_offline(admin, group, topic, &broker, time, force).await?);
+        let row = |(queue, offset): (MessageQueue, i64)| {
+            vec![
+                json!(queue.broker_name),
+                json!(queue.queue_id),
+                json!(offset),
+            ]
+        };
+        let rows = offsets.into_iter().map(row);
+        Ok(Report::rows(OFFSETS, rows.collect()))
+    }
+
+    /// Has a broker tell the members; `None` if they left meanwhile.
+    async fn reset_online(
+        &self,
+        admin: &Admin,
+        addr: &str,
+        time: i64,
+        cpp: bool,
+    ) -> Result<Option<BTreeMap<MessageQueue, i64>>, Failure> {
+        let (topic, group, force) = (&self.topic, &self.group, self.force);
+        let reset = if cpp {
+            admin
+                .reset_offset_of_cpp_members(addr, topic, group, time, force)
+                .await
+        } else {
+            admin
+                .reset_offset_by_time(addr, topic, group, time, force)
+                .await
+        };
+        match reset {
+            Ok(body) => Ok(Some(body.offset_table)),
+            Err(error) if error.code() == Some(ResponseCode::CONSUMER_NOT_ONLINE) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets the offsets of a group without members: nobody is there who would have to be told, and
+    /// who would commit others (`resetOffsetByTimestampOld`).
+    async fn reset_offline(
+        &self,
+        admin: &Admin,
+        broker: &str,
+        time: i64,
+    ) -> Result<BTreeMap<MessageQueue, i64>, Failure> {
+        let mut offsets = BTreeMap::new();
+        for queue in admin.fetch_subscribe_queues(&self.topic).await? {
+            if queue.broker_name != broker {
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            let target = match time {
+                END => admin.max_offset(&queue).await?,
+                time => admin.search_offset(&queue, time).await?,
+            };
+            let committed = admin.query_offset(&self.group, &queue).await?;
+            let offset = match committed {
+                Some(committed) if !self.force => committed.min(target),
+                _ => target,
+            };
+            admin.update_offset(&self.group, &queue, offset).await?;
+            offsets.insert(queue, offset);
         }
+        Ok(offsets)
     }
-    let row = |(queue, offset): (MessageQueue, i64)| {
-        vec![
-            json!(queue.broker_name),
-            json!(queue.queue_id),
-            json!(offset),
-        ]
-    };
-    Ok(Report::rows(
-        OFFSETS,
-        offsets.into_iter().map(row).collect(),
-    ))
-}
-
-/// Sets the offsets of a group without members: nobody is there who would have to be told, and who
-/// would commit others (`resetOffsetByTimestampOld`).
-async fn reset_offline(
-    admin: &Admin,
-    group: &str,
-    topic: &str,
-    broker: &str,
-    time: i64,
-    force: bool,
-) -> Result<BTreeMap<MessageQueue, i64>, Failure> {
-    let mut offsets = BTreeMap::new();
-    for queue in admin.fetch_subscribe_queues(topic).await? {
-        if queue.broker_name != broker {
-            continue;
-        }
-        let target = match time {
-            END => admin.max_offset(&queue).await?,
-            time => admin.search_offset(&queue, time).await?,
-        };
-        let committed = admin.query_offset(group, &queue).await?;
-        let offset = match committed {
-            Some(committed) if !force => committed.min(target),
-            _ => target,
-        };
-        admin.update_offset(group, &queue, offset).await?;
-        offsets.insert(queue, offset);
-    }
-    Ok(offsets)
 }
 
 /// `cloneGroupOffset`

@@ -29,11 +29,6 @@ impl Report {
         Self::default().with("rows", Content::Rows(columns, rows))
     }
 
-    /// Names with their values.
-    pub fn fields<N: Into<String>>(fields: impl IntoIterator<Item = (N, Value)>) -> Self {
-        Self::default().with("fields", content_of(fields))
-    }
-
     /// A command that changed something has done it.
     pub fn done(what: impl Into<String>) -> Self {
         Self::default().with("done", Content::Done(what.into()))

@@ -37,6 +37,23 @@ impl Target {
             (None, None) => Err(Failure::Usage("neither -b nor -c is given".to_owned())),
         }
     }
+
+    /// The addresses, slaves of the cluster included.
+    pub async fn addrs_with_slaves(&self, admin: &Admin) -> Result<Vec<String>, Failure> {
+        let Some(cluster) = &self.cluster_name else {
+            return self.addrs(admin).await;
+        };
+        let groups = groups_of_cluster(admin, cluster).await?;
+        let addrs = groups
+            .into_iter()
+            .flat_map(|group| group.broker_addrs.into_values());
+        Ok(addrs.collect())
+    }
+
+    /// Whether a whole cluster is meant.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster_name.is_some()
+    }
 }
 
 /// The masters of a cluster, by name of their group.
@@ -44,6 +61,12 @@ pub async fn masters_of_cluster(
     admin: &Admin,
     cluster: &str,
 ) -> Result<BTreeMap<String, String>, Failure> {
+    let groups = groups_of_cluster(admin, cluster).await?;
+    Ok(masters(groups.into_iter()))
+}
+
+/// The broker groups of a cluster.
+async fn groups_of_cluster(admin: &Admin, cluster: &str) -> Result<Vec<BrokerData>, Failure> {
     let info = admin.cluster_info().await?;
     let Some(names) = info.cluster_addr_table.get(cluster) else {
         let known: Vec<_> = info.cluster_addr_table.keys().cloned().collect();
@@ -53,9 +76,9 @@ pub async fn masters_of_cluster(
         )));
     };
     let groups = info.broker_addr_table.into_values();
-    Ok(masters(
-        groups.filter(|group| names.contains(&group.broker_name)),
-    ))
+    Ok(groups
+        .filter(|group| names.contains(&group.broker_name))
+        .collect())
 }
 
 /// The masters of all clusters, by name of their group.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use hotfire_client::{Admin, ClientError, TopicListKind};
-use hotfire_protocol::body::{BrokerStatsData, TopicConfig};
+use hotfire_protocol::body::{BrokerStatsData, TopicConfig, TopicRouteData};
 use hotfire_protocol::{ResponseCode, date, topic};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::report::Report;
+use super::report::{Columns, Report, content_of};
 use super::target::{Target, masters_of_topic};
 
 /// `topicList`
@@ -61,8 +61,48 @@ pub struct Named {
 }
 
 /// `topicRoute`
-pub async fn route(args: Named, admin: &Admin) -> Result<Report, Failure> {
-    let route = admin.topic_route(&args.topic).await?;
+#[derive(Debug, Args)]
+pub struct TopicRoute {
+    #[command(flatten)]
+    of: Named,
+    /// Show the sums over all brokers too.
+    #[arg(short = 'l', long = "list")]
+    sums: bool,
+}
+
+impl TopicRoute {
+    pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
+        let route = admin.topic_route(&self.of.topic).await?;
+        let report = Report::rows(ROUTE, rows_of(&route));
+        if !self.sums {
+            return Ok(report);
+        }
+        let queues = &route.queue_datas;
+        let (reads, writes) = queues.iter().fold((0, 0), |(reads, writes), queues| {
+            (
+                reads + i64::from(queues.read_queue_nums),
+                writes + i64::from(queues.write_queue_nums),
+            )
+        });
+        let total = content_of([
+            ("brokers", json!(queues.len())),
+            ("readQueueNums", json!(reads)),
+            ("writeQueueNums", json!(writes)),
+        ]);
+        Ok(report.with("total", total))
+    }
+}
+
+const ROUTE: Columns = &[
+    ("Cluster Name", "clusterName"),
+    ("Broker Name", "brokerName"),
+    ("Addresses", "brokerAddrs"),
+    ("Read Queues", "readQueueNums"),
+    ("Write Queues", "writeQueueNums"),
+    ("Perm", "perm"),
+];
+
+fn rows_of(route: &TopicRouteData) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for queues in &route.queue_datas {
         let broker = route
@@ -84,15 +124,7 @@ pub async fn route(args: Named, admin: &Admin) -> Result<Report, Failure> {
         ]);
     }
     rows.sort_by_key(|row| row[1].as_str().map(str::to_owned));
-    let columns = &[
-        ("Cluster Name", "clusterName"),
-        ("Broker Name", "brokerName"),
-        ("Addresses", "brokerAddrs"),
-        ("Read Queues", "readQueueNums"),
-        ("Write Queues", "writeQueueNums"),
-        ("Perm", "perm"),
-    ];
-    Ok(Report::rows(columns, rows))
+    rows
 }
 
 /// `topicClusterList`
@@ -213,11 +245,46 @@ impl UpdateTopic {
         for addr in &addrs {
             admin.update_topic(addr, &config).await?;
         }
+        if config.order {
+            let whole = self.target.is_cluster();
+            order_by_name_servers(admin, &config, &addrs, whole).await?;
+        }
         let (topic, addrs) = (config.topic_name, addrs.join(", "));
         Ok(Report::done(format!(
             "topic {topic} is up to date on {addrs}"
         )))
     }
+}
+
+/// The namespace of the name servers' values in which ordered topics are listed
+/// (`NamesrvUtil.NAMESPACE_ORDER_TOPIC_CONFIG`).
+const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
+
+/// Tells the name servers how many queues of an ordered topic brokers have, so that the order stays
+/// the same while one of them is away: `broker-a:4;broker-b:4` (`createOrUpdateOrderConf`).
+async fn order_by_name_servers(
+    admin: &Admin,
+    config: &TopicConfig,
+    addrs: &[String],
+    whole: bool,
+) -> Result<(), Failure> {
+    let topic = &config.topic_name;
+    let mut queues = BTreeMap::new();
+    if !whole && let Some(old) = admin.get_kv_config(ORDER_TOPIC_CONFIG, topic).await? {
+        let entries = old.split(';').filter_map(|entry| entry.split_once(':'));
+        queues.extend(entries.map(|(name, count)| (name.to_owned(), count.to_owned())));
+    }
+    for (name, addr) in super::target::all_masters(admin).await? {
+        if addrs.contains(&addr) {
+            queues.insert(name, config.write_queue_nums.to_string());
+        }
+    }
+    let entries = queues.iter().map(|(name, count)| format!("{name}:{count}"));
+    let value = entries.collect::<Vec<_>>().join(";");
+    admin
+        .put_kv_config(ORDER_TOPIC_CONFIG, topic, &value)
+        .await?;
+    Ok(())
 }
 
 /// `deleteTopic`

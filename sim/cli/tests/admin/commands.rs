@@ -1,146 +1,9 @@
-//! `hotfire admin` against `hotfire serve`, as administrators use it.
-
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "these tests run the command as its users do, with files, processes and sockets"
-)]
-
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+//! The commands, one by one.
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A served name server and broker.
-struct Site {
-    child: Child,
-    namesrv: String,
-    broker: String,
-    _folder: TempDir,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Done {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn admin(args: &[&str]) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_hotfire"))
-        .arg("admin")
-        .args(args)
-        .env_remove("NAMESRV_ADDR")
-        .output()
-        .unwrap();
-    Done {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-/// Columns two spaces apart: how wide they are depends on ports.
-fn squeezed(text: &str) -> String {
-    let mut squeezed = text.to_owned();
-    while squeezed.contains("   ") {
-        squeezed = squeezed.replace("   ", "  ");
-    }
-    squeezed
-}
-
-impl Site {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("broker.conf");
-        let settings = "brokerIP1=127.0.0.1\nbrokerName=broker-a\nmappedFileSizeCommitLog=1048576\n\
-                        maxHashSlotNum=1000\nmaxIndexNum=4000\n";
-        std::fs::write(&config, settings).unwrap();
-        let (namesrv, broker) = (free_port().to_string(), free_port().to_string());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hotfire"))
-            .current_dir(folder.path())
-            .args(["serve", "--log", "error", "--config", "broker.conf"])
-            .args(["--namesrv-port", &namesrv, "--broker-port", &broker])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        assert!(lines.any(|line| line.starts_with("broker ready on ")));
-        Self {
-            child,
-            namesrv: format!("127.0.0.1:{namesrv}"),
-            broker: format!("127.0.0.1:{broker}"),
-            _folder: folder,
-        }
-    }
-
-    /// Runs a command that is given this name server.
-    fn run(&self, args: &[&str]) -> Done {
-        admin(&[args, &["-n", &self.namesrv]].concat())
-    }
-
-    /// Runs a command that must succeed; the port of the broker differs from run to run.
-    fn text(&self, args: &[&str]) -> String {
-        let done = self.run(args);
-        assert_eq!(done.code, 0, "{args:?}: {}", done.stderr);
-        squeezed(&done.stdout.replace(&self.broker, "BROKER"))
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.text(&[args, &["--json"]].concat())).unwrap()
-    }
-
-    /// A topic with two queues and three messages in the first.
-    fn with_orders() -> Self {
-        let site = Self::start();
-        site.text(&[
-            "updateTopic",
-            "-t",
-            "orders",
-            "-c",
-            "DefaultCluster",
-            "-r",
-            "2",
-            "-w",
-            "2",
-        ]);
-        for (key, tag) in [("k1", "TagA"), ("k2", "TagB"), ("k3", "TagA")] {
-            let body = format!("body of {key}");
-            site.text(&[
-                "sendMessage",
-                "-t",
-                "orders",
-                "-p",
-                &body,
-                "-k",
-                key,
-                "-c",
-                tag,
-                "-b",
-                "broker-a",
-                "-i",
-                "0",
-            ]);
-        }
-        site
-    }
-}
+use crate::site::{Site, admin, free_port};
 
 #[test]
 fn a_topic_is_created_shown_and_deleted() {
@@ -413,6 +276,11 @@ fn help_lists_the_commands_of_mqadmin_with_one_line_each() {
         "statsAll",
         "skipAccumulatedMessage",
         "setConsumeMode",
+        "updateAclConfig",
+        "deleteAccessConfig",
+        "updateGlobalWhiteAddr",
+        "clusterAclConfigVersion",
+        "getAclConfig",
     ] {
         let line = help
             .stdout
