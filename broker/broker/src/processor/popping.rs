@@ -139,7 +139,7 @@ impl<'a> Popping<'a> {
         }
         let (from, found) = self.read(&key, from);
         self.rest += (found.max_offset - found.next_begin_offset).max(0);
-        self.count(kind, &found);
+        self.count(topic, kind, &found);
         if found.messages.is_empty() {
             self.pass_over(&key, from, &found);
             return;
@@ -163,9 +163,10 @@ impl<'a> Popping<'a> {
         self.offsets.0.push((kind, queue_id, offsets));
     }
 
-    /// Counts what was read, for the topic that was asked for.
-    fn count(&self, kind: TopicKind, found: &GetMessageResult) {
-        let (group, topic) = (&self.header.consumer_group, &self.header.topic);
+    /// Counts what was read. The metrics name the topic that was asked for, and say whether it was
+    /// its retry topic.
+    fn count(&self, topic: &str, kind: TopicKind, found: &GetMessageResult) {
+        let group = &self.header.consumer_group;
         let (messages, bytes) = (found.messages.len() as u64, found.bytes as u64);
         let mut stats = self.broker.stats.lock();
         stats.got(group, topic, messages, bytes, Instant::now());
@@ -173,6 +174,7 @@ impl<'a> Popping<'a> {
         if let Some(metrics) = &self.broker.metrics
             && messages > 0
         {
+            let topic = &self.header.topic;
             let retried = kind != TopicKind::of(topic);
             metrics.gave(group, topic, retried, (messages, bytes));
         }
