@@ -15,8 +15,8 @@ const STRATEGIES: [(&str, Strategy); 2] = [
 ];
 
 /// The queues that a member is to read, of `queues`, by what is set for its group. Both lists are
-/// sorted. `None` if nobody can say: there are no queues or no members, or nobody knows the
-/// strategy. Who is not a member gets nothing, unless all pop everything.
+/// sorted. `None` if nobody can say: nobody knows the strategy, or there are no queues, no members or
+/// no client to share among. Who is not a member gets nothing, unless all pop everything.
 pub fn share(
     (mode, share_with): (MessageRequestMode, i32),
     strategy: &str,
@@ -25,9 +25,6 @@ pub fn share(
     client_id: &str,
 ) -> Option<BTreeSet<MessageQueue>> {
     let &(_, strategy) = STRATEGIES.iter().find(|(name, _)| *name == strategy)?;
-    if client_id.trim().is_empty() || queues.is_empty() || members.is_empty() {
-        return None;
-    }
     let followers = usize::try_from(share_with).unwrap_or(0);
     let pops = mode == MessageRequestMode::Pop;
     if pops && (followers == 0 || followers + 1 >= members.len()) {
@@ -37,6 +34,9 @@ pub fn share(
             ..queue.clone()
         };
         return Some(queues.iter().map(all).collect());
+    }
+    if client_id.trim().is_empty() || queues.is_empty() || members.is_empty() {
+        return None;
     }
     let Some(at) = members.iter().position(|member| member == client_id) else {
         return Some(BTreeSet::new());
@@ -164,10 +164,13 @@ mod tests {
 
     #[test]
     fn nobody_can_say_without_queues_members_or_a_known_strategy() {
-        let (queues, members) = (queues(4), members(2));
+        let (queues, members) = (queues(4), members(3));
         assert_eq!(share(PULL, "AVG", &[], &members, "c0"), None);
         assert_eq!(share(PULL, "AVG", &queues, &[], "c0"), None);
         assert_eq!(share(PULL, "AVG", &queues, &members, " "), None);
+        assert_eq!(share(pop(1), "AVG", &queues, &members, " "), None);
+        let all = share(pop(0), "AVG", &queues, &members, " ").unwrap();
+        assert_eq!(all.len(), 1);
         assert_eq!(share(PULL, "CONFIG", &queues, &members, "c0"), None);
     }
 }
