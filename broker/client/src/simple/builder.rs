@@ -52,6 +52,11 @@ impl SimpleConsumer {
 impl SimpleConsumerBuilder {
     /// Whether the messages of a queue are received in order: what was received of it has to be
     /// acknowledged, or its time be up, before more of it is received. Default: no.
+    ///
+    /// What was received together comes again together, from the first message on that was not
+    /// acknowledged, and for all of it that counts as one more delivery: messages behind one that
+    /// keeps failing reach their greatest number of attempts with it, and become dead letters
+    /// whether the application looked at them or not. To receive one message at a time avoids that.
     pub fn order(mut self, order: bool) -> Self {
         self.config.order = order;
         self

@@ -191,6 +191,71 @@ async fn an_ordered_consumer_gets_a_queue_in_order() {
     assert!(all(&consumer).await.is_empty());
 }
 
+/// Sends to one queue.
+async fn send_in_order(stack: &Stack, bodies: &[&str]) {
+    let producer = stack.producer("shop").await;
+    for body in bodies {
+        let message = Message::new(TOPIC, (*body).to_owned());
+        let sent = producer.send_select(message, SelectByHash("same"));
+        sent.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_order_what_was_received_behind_a_failing_message_is_given_up_with_it() {
+    let stack = Stack::start(1).await;
+    send_in_order(&stack, &["1", "2", "3"]).await;
+    let consumer = builder(&stack).order(true).max_attempts(2);
+    let consumer = consumer.start().await.unwrap();
+    for _ in 0..2 {
+        let two = consumer.receive(2, INVISIBLE, Duration::ZERO).await;
+        assert_eq!(bodies(&two.unwrap()), ["1", "2"]);
+        sleep(11 * SECOND).await;
+    }
+    assert_eq!(bodies(&receive(&consumer, Duration::ZERO).await), ["3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_order_one_at_a_time_only_the_failing_message_is_given_up() {
+    let stack = Stack::start(1).await;
+    send_in_order(&stack, &["1", "2"]).await;
+    let consumer = builder(&stack).order(true).max_attempts(2);
+    let consumer = consumer.start().await.unwrap();
+    for expected in [&["1"][..], &["1"], &[], &["2"]] {
+        let one = consumer.receive(1, INVISIBLE, Duration::ZERO).await;
+        assert_eq!(bodies(&one.unwrap()), expected);
+        sleep(11 * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_order_nothing_passes_a_message_that_cannot_be_given_up() {
+    let stack = Stack::start(1).await;
+    send_in_order(&stack, &["1", "2"]).await;
+    let consumer = builder(&stack).order(true).max_attempts(1);
+    let consumer = consumer.start().await.unwrap();
+    let one = consumer.receive(1, INVISIBLE, Duration::ZERO).await;
+    assert_eq!(bodies(&one.unwrap()), ["1"]);
+    sleep(11 * SECOND).await;
+    // Nothing can be written, so no dead letter either.
+    let (admin, broker) = (stack.admin(), stack.brokers[0].local().to_string());
+    let read_only = admin.update_broker_config(&broker, "brokerPermission=4");
+    read_only.await.unwrap();
+    assert!(receive(&consumer, Duration::ZERO).await.is_empty());
+    // The second message was received once, and was handed to nobody.
+    let writable = admin.update_broker_config(&broker, "brokerPermission=6");
+    writable.await.unwrap();
+    sleep(11 * SECOND).await;
+    assert!(receive(&consumer, Duration::ZERO).await.is_empty());
+    let dead = SimpleConsumer::builder(&stack.env)
+        .namesrv([NAMESRV])
+        .group("morgue")
+        .subscribe("%DLQ%bar", "*")
+        .from_first(true);
+    let dead = dead.start().await.unwrap();
+    assert_eq!(bodies(&all(&dead).await), ["1", "2"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_delivered_too_often_becomes_a_dead_letter() {
     let stack = Stack::start(1).await;

@@ -64,6 +64,12 @@ impl Page<'_> {
         if self.group.pops.in_order {
             let reason = "where messages are received in order";
             self.refuse(&[&consumers::BATCH_SIZE], reason, "leave it out");
+            let gives_up = self.group.max_reconsume.is_some() || self.group.behaviour.poison > 0.0;
+            if gives_up && self.group.pull_batch_size > 1 {
+                let message = "what is received behind a message that keeps failing is given up \
+                               with it";
+                self.problem(&consumers::IN_ORDER, message, "add pull-batch-size = 1");
+            }
         }
     }
 

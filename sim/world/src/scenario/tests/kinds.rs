@@ -14,6 +14,15 @@ fn members_that_poll_are_read() {
 }
 
 #[test]
+fn members_that_pop_in_order_may_give_up_if_they_pop_one_by_one() {
+    let text = format!(
+        "{LEAST}[consumers.ship]\ntopics = \"orders\"\nlistener = \"simple\"\n\
+         in-order = true\nmax-reconsume = 2\npull-batch-size = 1"
+    );
+    assert!(parse(&text).consumers["ship"].pops.in_order);
+}
+
+#[test]
 fn what_members_that_poll_do_not_know_is_refused() {
     assert_snapshot!(refusal(r#"
 [consumers.audit]
@@ -47,9 +56,12 @@ model = "broadcasting"
 in-order = true
 batch-size = 4
 commit = "auto"
+max-reconsume = 2
 "#), @r#"
     13:1 members that pop share the messages
         use model = "clustering"
+    14:1 what is received behind a message that keeps failing is given up with it
+        add pull-batch-size = 1
     15:1 `batch-size` means nothing where messages are received in order
         leave it out
     16:1 `commit` means nothing without listener = "lite-pull"
