@@ -56,7 +56,7 @@ model = "broadcasting"
 in-order = true
 batch-size = 4
 commit = "auto"
-max-reconsume = 2
+poison = 0.1
 "#), @r#"
     13:1 members that pop share the messages
         use model = "clustering"
