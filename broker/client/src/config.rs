@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hotfire_protocol::{MessageQueue, SerializeType, namespace};
+use hotfire_protocol::{MessageQueue, SerializeType, namespace, topic};
 
 use crate::{ClientError, Credentials, TlsOptions};
 
@@ -98,6 +98,17 @@ impl ClientConfig {
         }
         Ok(())
     }
+}
+
+/// Refuses a group that is none, and the one that Java clients have that name none: whoever has it
+/// would answer for all of them (`checkConfig`).
+pub(crate) fn check_own_group(group: &str, reserved: &str) -> Result<(), ClientError> {
+    topic::check_group(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
+    if group == reserved {
+        let reason = format!("the group {reserved} is that of whoever names none; name another");
+        return Err(ClientError::Invalid(reason));
+    }
+    Ok(())
 }
 
 /// Gives a builder with a field `client: ClientConfig` the setters that all kinds of clients have.

@@ -99,6 +99,11 @@ pub fn check_topic(topic: &str) -> Result<(), NameError> {
     check("topic", topic, TOPIC_MAX)
 }
 
+/// The group of Java producers that name none (`MixAll.DEFAULT_PRODUCER_GROUP`).
+pub const DEFAULT_PRODUCER_GROUP: &str = "DEFAULT_PRODUCER";
+/// The group of Java consumers that name none (`MixAll.DEFAULT_CONSUMER_GROUP`).
+pub const DEFAULT_CONSUMER_GROUP: &str = "DEFAULT_CONSUMER";
+
 /// Checks the name of a group.
 ///
 /// # Errors

@@ -34,14 +34,14 @@ use hotfire_env::{Env, TaskHandle};
 use hotfire_protocol::MessageQueue;
 use hotfire_protocol::body::{ConsumeFromWhere, SubscriptionData};
 use hotfire_protocol::filter::SUBSCRIBE_ALL;
-use hotfire_protocol::topic::{check_group, retry_topic};
+use hotfire_protocol::topic::{DEFAULT_CONSUMER_GROUP, retry_topic};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 pub use hotfire_protocol::body::MessageModel;
 
-use crate::config::client_setters;
+use crate::config::{check_own_group, client_setters};
 use crate::instance::{INNER_PRODUCER_GROUP, Instance};
 use crate::producer::send::{SendConfig, Sender};
 use crate::trace::Tracer;
@@ -440,7 +440,7 @@ impl PushConsumerBuilder {
 
     /// The subscriptions by topic, with the group's retry topic unless broadcasting.
     fn check_subscriptions(&self) -> Result<BTreeMap<String, Arc<SubscriptionData>>, ClientError> {
-        check_group(&self.config.group).map_err(|error| invalid(&error.to_string()))?;
+        check_own_group(&self.config.group, DEFAULT_CONSUMER_GROUP)?;
         if self.subscriptions.is_empty() {
             return Err(invalid("no topic is subscribed to"));
         }

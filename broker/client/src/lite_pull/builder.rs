@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hotfire_env::Env;
-use hotfire_protocol::topic::check_group;
+use hotfire_protocol::topic::DEFAULT_CONSUMER_GROUP;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::callbacks::Callbacks;
 use super::queues::{LitePullLimits, LiteQueues};
 use super::{Config, Core, LitePullConsumer, Mode};
-use crate::config::client_setters;
+use crate::config::{check_own_group, client_setters};
 use crate::consumer::hook::NoHook;
 use crate::consumer::local::LocalOffsets;
 use crate::consumer::setup::{Wanted, consumer_setters, sharing_setters, wrap_names};
@@ -157,9 +157,7 @@ impl LitePullConsumerBuilder {
 
 fn check(config: &Config) -> Result<(), ClientError> {
     let invalid = |reason: String| Err(ClientError::Invalid(reason));
-    if let Err(error) = check_group(&config.group) {
-        return invalid(error.to_string());
-    }
+    check_own_group(&config.group, DEFAULT_CONSUMER_GROUP)?;
     if !(1..=1024).contains(&config.limits.batch) {
         return invalid("messages per pull are not within 1 to 1024".to_owned());
     }

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle};
 use hotfire_protocol::message::compression::CompressionType;
-use hotfire_protocol::topic::check_group;
+use hotfire_protocol::topic::DEFAULT_PRODUCER_GROUP;
 use hotfire_protocol::{Message, MessageQueue};
 
-use crate::config::client_setters;
+use crate::config::{check_own_group, client_setters};
 use crate::instance::Instance;
 use crate::trace::Tracer;
 use crate::transaction::checks::Checks;
@@ -351,7 +351,7 @@ impl ProducerBuilder {
         checks: Option<Arc<Checks>>,
     ) -> Result<Producer, ClientError> {
         self.send.group = self.client.wrap(&self.send.group);
-        check_group(&self.send.group).map_err(|error| ClientError::Invalid(error.to_string()))?;
+        check_own_group(&self.send.group, DEFAULT_PRODUCER_GROUP)?;
         let tracer = match &self.trace {
             Some(options) => Some(Tracer::start(&self.env, &self.client, options).await?),
             None => None,

@@ -1,16 +1,13 @@
 //! Consumers that want a part of a topic.
 
-use std::sync::Arc;
-
 use hotfire_broker::BrokerConfig;
 use hotfire_client::{
     ConsumeConcurrentlyStatus, ConsumeFrom, Delivery, LitePullConsumer, LitePullConsumerBuilder,
-    PushConsumer, PushConsumerBuilder,
 };
 use hotfire_protocol::{Message, ResponseCode};
-use parking_lot::Mutex;
 use tokio::time::sleep;
 
+use crate::readers::{builder, consume, sorted};
 use crate::stack::*;
 
 async fn stack() -> Stack {
@@ -19,33 +16,6 @@ async fn stack() -> Stack {
         ..config(0)
     };
     Stack::start_with(vec![config]).await
-}
-
-fn builder(stack: &Stack) -> PushConsumerBuilder {
-    PushConsumer::builder(&stack.env)
-        .namesrv([NAMESRV])
-        .group("readers")
-        .consume_from(ConsumeFrom::First)
-}
-
-type Bodies = Arc<Mutex<Vec<String>>>;
-
-async fn consume(builder: PushConsumerBuilder) -> (PushConsumer, Bodies) {
-    let bodies = Bodies::default();
-    let seen = bodies.clone();
-    let listener = move |messages: Delivery| {
-        let text = |message: &[u8]| String::from_utf8_lossy(message).into_owned();
-        seen.lock()
-            .extend(messages.iter().map(|message| text(&message.message.body)));
-        async { ConsumeConcurrentlyStatus::Success }
-    };
-    (builder.concurrent(listener).start().await.unwrap(), bodies)
-}
-
-fn sorted(bodies: &Bodies) -> Vec<String> {
-    let mut bodies = bodies.lock().clone();
-    bodies.sort();
-    bodies
 }
 
 /// Messages named by their price, if they have one.
@@ -74,7 +44,8 @@ async fn a_consumer_gets_the_messages_of_which_its_expression_is_true() {
         ("unknown > 20", &[]),
     ] {
         let stack = stack().await;
-        let (consumer, bodies) = consume(builder(&stack).subscribe_sql(TOPIC, expression)).await;
+        let (consumer, bodies) =
+            consume(builder(&stack, "readers").subscribe_sql(TOPIC, expression)).await;
         send(&stack, &["20", "21", "100", "cheap", "none"]).await;
         sleep(SECOND).await;
         assert_eq!(sorted(&bodies), expected, "{expression}");
@@ -85,7 +56,8 @@ async fn a_consumer_gets_the_messages_of_which_its_expression_is_true() {
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_later_reaches_a_consumer_at_once_if_it_wants_it() {
     let stack = stack().await;
-    let (_consumer, bodies) = consume(builder(&stack).subscribe_sql(TOPIC, "price > 20")).await;
+    let (_consumer, bodies) =
+        consume(builder(&stack, "readers").subscribe_sql(TOPIC, "price > 20")).await;
     sleep(SECOND * 3).await;
     send(&stack, &["10", "30"]).await;
     sleep(SECOND / 10).await;
@@ -96,7 +68,7 @@ async fn what_is_sent_later_reaches_a_consumer_at_once_if_it_wants_it() {
 async fn a_wrong_expression_keeps_a_consumer_from_starting_and_says_where() {
     let stack = stack().await;
     let listener = |_: Delivery| async { ConsumeConcurrentlyStatus::Success };
-    let wrong = builder(&stack).subscribe_sql(TOPIC, "price > AND region = 'eu'");
+    let wrong = builder(&stack, "readers").subscribe_sql(TOPIC, "price > AND region = 'eu'");
     let error = wrong.concurrent(listener).start().await.err().unwrap();
     assert_eq!(error.code(), Some(ResponseCode::SUBSCRIPTION_PARSE_FAILED));
     assert!(
@@ -109,7 +81,7 @@ async fn a_wrong_expression_keeps_a_consumer_from_starting_and_says_where() {
 async fn a_broker_that_does_not_filter_by_properties_keeps_a_consumer_from_starting() {
     let stack = Stack::start(1).await;
     let listener = |_: Delivery| async { ConsumeConcurrentlyStatus::Success };
-    let sql = builder(&stack).subscribe_sql(TOPIC, "price > 20");
+    let sql = builder(&stack, "readers").subscribe_sql(TOPIC, "price > 20");
     let error = sql.concurrent(listener).start().await.err().unwrap();
     assert_eq!(error.code(), Some(ResponseCode::SYSTEM_ERROR));
 }

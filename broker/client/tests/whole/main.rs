@@ -6,11 +6,17 @@
 mod admin;
 mod batch;
 mod filter;
+mod groups;
 mod looking_back;
+mod messages;
 mod namespace;
+mod readers;
 mod request;
+mod retry;
+mod sharing;
 mod simple;
 mod stack;
+mod tags;
 mod timer;
 mod trace;
 mod transactions;

@@ -90,3 +90,23 @@ async fn a_message_that_was_called_back_does_not_arrive() {
 fn ms_body(ms: i64) -> String {
     ms.to_string()
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_level_is_the_delay_that_it_names_and_one_below_the_first_none() {
+    let stack = Stack::start(1).await;
+    let producer = stack.producer("writers").await;
+    let (_consumer, consumed) = consume(&stack).await;
+    sleep(30 * SECOND).await;
+    for level in [4, 1, 0, -1] {
+        let message = Message::new(TOPIC, level.to_string()).with_delay_level(level);
+        producer.send(message).await.unwrap();
+    }
+    sleep(60 * SECOND).await;
+    let consumed = consumed.lock().clone();
+    let mut at: Vec<_> = consumed
+        .iter()
+        .map(|(body, at)| (body.as_str(), at.as_secs() - 30))
+        .collect();
+    at[..2].sort_unstable();
+    assert_eq!(at, [("-1", 0), ("0", 0), ("1", 1), ("4", 30)]);
+}
