@@ -32,6 +32,25 @@ impl Facts<'_> {
         }
     }
 
+    /// Evidence of something about a message that was to wait, with the calls that sent it and the
+    /// time that they asked for.
+    pub(crate) fn evidence_of_timed(
+        &self,
+        message: u32,
+        at: SimTime,
+        what: &str,
+        records: &[u32],
+    ) -> Evidence {
+        let mut records = records.to_vec();
+        records.extend(
+            self.ops_of(message)
+                .flat_map(|op| [op.record, op.end_record]),
+        );
+        records.extend(self.timers(message).map(|timer| timer.record));
+        let name = self.message_name(message);
+        self.evidence(format!("{name} {what}"), message, at, &records)
+    }
+
     /// A message as people name it.
     pub(crate) fn message_name(&self, message: u32) -> String {
         let Some(value) = self.values.get(message as usize) else {

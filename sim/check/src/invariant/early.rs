@@ -2,7 +2,6 @@
 
 use crate::facts::{Append, Due, Facts, NONE};
 use crate::history::{FaultKind, SimTime};
-use crate::report::Evidence;
 
 use super::{Findings, Invariant};
 
@@ -58,7 +57,7 @@ fn in_log(facts: &Facts<'_>, findings: &mut Findings, message: u32, copy: &Appen
     }
     let evidence = || {
         let what = format!("became visible {:.3}s before its time", early_us as f64 / 1e6);
-        evidence(facts, message, copy.at, &what, &[due.record, copy.record])
+        facts.evidence_of_timed(message, copy.at, &what, &[due.record, copy.record])
     };
     let since = match facts.timers(message).next() {
         Some(_) => SimTime(0),
@@ -96,17 +95,9 @@ fn outside(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
         findings.violation(|| {
             let what =
                 format!("was handed out {:.3}s before its time", due.since(first.at) as f64 / 1e6);
-            evidence(facts, message, first.at, &what, &[first.record])
+            facts.evidence_of_timed(message, first.at, &what, &[first.record])
         });
     }
-}
-
-fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
-    let mut records = records.to_vec();
-    records.extend(facts.ops_of(message).map(|op| op.record));
-    records.extend(facts.timers(message).map(|timer| timer.record));
-    let name = facts.message_name(message);
-    facts.evidence(format!("{name} {what}"), message, at, &records)
 }
 
 #[cfg(test)]
@@ -146,6 +137,7 @@ mod tests {
         insta::assert_snapshot!(report.evidence[0].lines.join("\n"), @"
         1.000000s  p: sends message 7 to t, delay level 1
         1.001000s  b-0: appends message 7 to SCHEDULE_TOPIC_XXXX@b#0 offset 0, physical 0
+        1.002000s  p: message 7 acknowledged at SCHEDULE_TOPIC_XXXX@b#0 offset 0
         1.500000s  b-0: appends message 7 to t@b#0 offset 0, physical 100
         ");
     }

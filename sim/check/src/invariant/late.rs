@@ -2,7 +2,6 @@
 
 use crate::facts::{Due, Facts, Fate};
 use crate::history::{CallOutcome, SimTime};
-use crate::report::Evidence;
 
 use super::{Findings, Invariant};
 
@@ -64,21 +63,13 @@ fn judge(facts: &Facts<'_>, findings: &mut Findings, message: u32, (due, wait): 
             None => format!("is not visible {late:.3}s after its time"),
         };
         let records = [wait.record, copy.map_or(crate::facts::NONE, |copy| copy.record)];
-        evidence(facts, message, came, &what, &records)
+        facts.evidence_of_timed(message, came, &what, &records)
     };
     if came > deadline {
         findings.violation(evidence);
     } else if came > bound {
         findings.legal("late after a fault", evidence);
     }
-}
-
-fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
-    let mut records = records.to_vec();
-    records.extend(facts.ops_of(message).map(|op| op.record));
-    records.extend(facts.timers(message).map(|timer| timer.record));
-    let name = facts.message_name(message);
-    facts.evidence(format!("{name} {what}"), message, at, &records)
 }
 
 #[cfg(test)]
@@ -110,6 +101,7 @@ mod tests {
          1.000000s  p: sends message 7 to t
          1.001000s  p: message 7 is to be delivered at 10000 ms
          1.002000s  b-0: appends message 7 to rmq_sys_wheel_timer@b#0 offset 0, physical 0
+         1.003000s  p: message 7 acknowledged at rmq_sys_wheel_timer@b#0 offset 0
         20.000000s  b-0: appends message 7 to t@b#0 offset 0, physical 100
         ");
     }

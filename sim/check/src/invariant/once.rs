@@ -2,7 +2,6 @@
 
 use crate::facts::{Append, Facts, Timer, TopicKind};
 use crate::history::{CallOutcome, How, SimTime};
-use crate::report::Evidence;
 
 use super::{Findings, Invariant};
 
@@ -59,7 +58,7 @@ fn count(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
     let what = format!("became visible {copies} times");
     let evidence = || {
         let records: Vec<_> = facts.own_copies(message).map(|copy| copy.record).collect();
-        evidence(facts, message, last.at, &what, &records)
+        facts.evidence_of_timed(message, last.at, &what, &records)
     };
     if copies <= waited + crashes(facts, last) {
         findings.legal("once more after a crash of the broker", evidence);
@@ -87,7 +86,7 @@ fn recalled(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
     let records = [recall.record, recall.end_record, copy.record];
     let evidence = || {
         let what = "became visible although it was recalled";
-        evidence(facts, message, copy.at, what, &records)
+        facts.evidence_of_timed(message, copy.at, what, &records)
     };
     let lost = facts.broker_power_lost(copy.queue, op.invoked, copy.at);
     if lost || !in_time(facts, node, timer, recall.ended) {
@@ -101,14 +100,6 @@ fn in_time(facts: &Facts<'_>, node: crate::history::NodeId, timer: &Timer, ended
     let precision = i64::try_from(facts.contract.timer_precision_ms).unwrap_or(i64::MAX / 1000);
     let due_us = timer.due_ms.saturating_mul(1000);
     facts.wall_us(node, ended) + precision * 1000 + RECALL_US < due_us
-}
-
-fn evidence(facts: &Facts<'_>, message: u32, at: SimTime, what: &str, records: &[u32]) -> Evidence {
-    let mut records = records.to_vec();
-    records.extend(facts.ops_of(message).flat_map(|op| [op.record, op.end_record]));
-    records.extend(facts.timers(message).map(|timer| timer.record));
-    let name = facts.message_name(message);
-    facts.evidence(format!("{name} {what}"), message, at, &records)
 }
 
 #[cfg(test)]

@@ -1,228 +1,174 @@
 //! An event as it stands in a JSON line: names written out, and the way there and back.
 
-use std::borrow::Cow;
+mod field;
 
 use serde::{Deserialize, Serialize};
 
+use self::field::{Field, Written};
 use super::event::{
-    CallOutcome, FaultKind, How, Order, Outcome, QueryBy, SendKind, TransactionState, Value,
+    CallOutcome, Event, FaultKind, How, Order, Outcome, Phase, QueryBy, SendKind, TransactionState,
+    Value,
 };
+use super::names::{DeliveryId, GroupId, Names, NodesId, OpId, QueueRef, TextId, TopicId};
+use super::recorder::Recorder;
 
-mod read;
-mod write;
+pub(super) use self::field::Text;
 
-pub(super) use read::read_event;
-pub(super) use write::write_event;
+/// Declares the lines of events, field by field in the order in which they are written, and both
+/// ways between events and lines. Only phases, which are lines of their own kind each, are not of
+/// this form.
+macro_rules! lines {
+    ($($name:ident { $($(#[$attr:meta])* $field:ident: $type:ty,)* })+) => {
+        #[derive(Serialize, Deserialize)]
+        #[serde(tag = "event", rename_all = "kebab-case")]
+        pub(super) enum LineEvent<'a> {
+            $($name { $($(#[$attr])* $field: Written<'a, $type>,)* },)+
+            Load {},
+            Drain {},
+            Done { drained: bool },
+        }
 
-pub(super) type Text<'a> = Cow<'a, str>;
+        pub(super) fn write_event(names: &Names, event: Event) -> LineEvent<'_> {
+            match event {
+                $(Event::$name { $($field,)* } => LineEvent::$name {
+                    $($field: $field.write(names),)*
+                },)+
+                Event::Phase(Phase::Load) => LineEvent::Load {},
+                Event::Phase(Phase::Drain) => LineEvent::Drain {},
+                Event::Phase(Phase::Done { drained }) => LineEvent::Done { drained },
+            }
+        }
 
-/// A queue, written out.
-#[derive(Serialize, Deserialize)]
-pub(super) struct At<'a> {
-    topic: Text<'a>,
-    broker: Text<'a>,
-    queue: i32,
+        /// The reverse of [`write_event`].
+        pub(super) fn read_event(recorder: &mut Recorder, event: LineEvent<'_>) -> Event {
+            match event {
+                $(LineEvent::$name { $($field,)* } => Event::$name {
+                    $($field: Field::read($field, recorder),)*
+                },)+
+                LineEvent::Load {} => Event::Phase(Phase::Load),
+                LineEvent::Drain {} => Event::Phase(Phase::Drain),
+                LineEvent::Done { drained } => Event::Phase(Phase::Done { drained }),
+            }
+        }
+    };
 }
 
-/// A group's business with a queue.
-#[derive(Serialize, Deserialize)]
-pub(super) struct GroupAt<'a> {
-    group: Text<'a>,
-    #[serde(flatten)]
-    at: At<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub(super) enum LineEvent<'a> {
+lines! {
     SendInvoked {
-        op: u32,
+        op: OpId,
         value: Value,
-        topic: Text<'a>,
+        topic: TopicId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         order: Option<Order>,
         #[serde(default, skip_serializing_if = "SendKind::is_normal")]
         kind: SendKind,
         delay_level: u8,
         bytes: u32,
-    },
+    }
     SendOk {
-        op: u32,
+        op: OpId,
         #[serde(flatten)]
-        at: At<'a>,
+        queue: QueueRef,
         offset: i64,
         durable: bool,
         attempts: u8,
-    },
-    SendFailed {
-        op: u32,
-        reason: Text<'a>,
-        attempts: u8,
-    },
-    SendUnknown {
-        op: u32,
-        reason: Text<'a>,
-        attempts: u8,
-    },
-    Timed {
-        op: u32,
-        due_ms: i64,
-    },
-    RecallInvoked {
-        op: u32,
-    },
-    RecallEnded {
-        op: u32,
-        outcome: CallOutcome,
-    },
-    Named {
-        op: u32,
-        id: u64,
-    },
-    Unwanted {
-        group: Text<'a>,
-        value: Value,
-    },
-    LocalTransaction {
-        op: u32,
-        value: Value,
-        state: TransactionState,
-    },
-    TransactionChecked {
-        value: Value,
-        round: u16,
-        state: TransactionState,
-    },
-    Replied {
-        op: u32,
-        value: Value,
-    },
-    Queried {
-        by: QueryBy,
-        value: Value,
-        found: bool,
-        strangers: u16,
-    },
-    Subscribed {
-        group: Text<'a>,
-        topic: Text<'a>,
-    },
+    }
+    SendFailed { op: OpId, reason: TextId, attempts: u8, }
+    SendUnknown { op: OpId, reason: TextId, attempts: u8, }
+    Timed { op: OpId, due_ms: i64, }
+    RecallInvoked { op: OpId, }
+    RecallEnded { op: OpId, outcome: CallOutcome, }
+    Named { op: OpId, id: u64, }
+    Unwanted { group: GroupId, value: Value, }
+    LocalTransaction { op: OpId, value: Value, state: TransactionState, }
+    TransactionChecked { value: Value, round: u16, state: TransactionState, }
+    Replied { op: OpId, value: Value, }
+    Queried { by: QueryBy, value: Value, found: bool, strangers: u16, }
+    Subscribed { group: GroupId, topic: TopicId, }
     Assigned {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<i64>,
-    },
+    }
     Revoked {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
-    },
+        queue: QueueRef,
+    }
     Pulled {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         from: i64,
         next: i64,
         got: u32,
-    },
+    }
     Corrected {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         from: i64,
         to: i64,
-    },
+    }
     Delivered {
-        delivery: u32,
+        delivery: DeliveryId,
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         offset: i64,
         value: Value,
         intact: bool,
         reconsume: u32,
-    },
-    Popped {
-        delivery: u32,
-        visible_at_ms: i64,
-    },
-    Hidden {
-        delivery: u32,
-        handle: u16,
-        visible_at_ms: i64,
-    },
-    AckInvoked {
-        delivery: u32,
-        handle: u16,
-    },
-    AckEnded {
-        delivery: u32,
-        outcome: CallOutcome,
-    },
-    Finished {
-        delivery: u32,
-        outcome: Outcome,
-    },
+    }
+    Popped { delivery: DeliveryId, visible_at_ms: i64, }
+    Hidden { delivery: DeliveryId, handle: u16, visible_at_ms: i64, }
+    AckInvoked { delivery: DeliveryId, handle: u16, }
+    AckEnded { delivery: DeliveryId, outcome: CallOutcome, }
+    Finished { delivery: DeliveryId, outcome: Outcome, }
     Committed {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         offset: i64,
-    },
-    Effect {
-        group: Text<'a>,
-        value: Value,
-        applied: bool,
-        amount: i64,
-    },
+    }
+    Effect { group: GroupId, value: Value, applied: bool, amount: i64, }
     Appended {
         #[serde(flatten)]
-        at: At<'a>,
+        queue: QueueRef,
         offset: i64,
         physical: i64,
         reconsume: u16,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<Value>,
-    },
+    }
     HalfEnded {
         #[serde(flatten)]
-        at: At<'a>,
+        queue: QueueRef,
         offset: i64,
-    },
+    }
     OffsetSet {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         offset: i64,
-    },
+    }
     OffsetReset {
+        group: GroupId,
         #[serde(flatten)]
-        at: GroupAt<'a>,
+        queue: QueueRef,
         offset: i64,
-    },
-    Recovered {
-        max_physical: i64,
-        truncated_bytes: i64,
-    },
+    }
+    Recovered { max_physical: i64, truncated_bytes: i64, }
     QueueMax {
         #[serde(flatten)]
-        at: At<'a>,
+        queue: QueueRef,
         offset: i64,
-    },
-    FaultBegan {
-        fault: u32,
-        kind: FaultKind,
-        text: Text<'a>,
-        nodes: Vec<Text<'a>>,
-    },
-    FaultEnded {
-        fault: u32,
-    },
-    NodeDown {
-        how: How,
-    },
-    NodeUp,
-    ClockSet {
-        ahead_us: i64,
-    },
-    Load,
-    Drain,
-    Done {
-        drained: bool,
-    },
+    }
+    FaultBegan { fault: u32, kind: FaultKind, text: TextId, nodes: NodesId, }
+    FaultEnded { fault: u32, }
+    NodeDown { how: How, }
+    NodeUp {}
+    ClockSet { ahead_us: i64, }
 }
