@@ -96,7 +96,7 @@ impl ClientError {
 /// The message may have been stored all the same: once for each attempt that reached a broker. Only
 /// if [`is_unknown`](Self::is_unknown) is false was it certainly not.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("send failed after {attempts} attempts, {}: {source}", outcome(*.unknown))]
+#[error("send failed after {}, {}: {source}", tried(*.attempts), outcome(*.unknown))]
 pub struct SendError {
     /// What the last attempt failed with.
     pub source: ClientError,
@@ -104,6 +104,13 @@ pub struct SendError {
     pub attempts: u32,
     /// Whether one of the attempts may have been stored.
     pub unknown: bool,
+}
+
+fn tried(attempts: u32) -> String {
+    match attempts {
+        1 => "1 attempt".to_owned(),
+        _ => format!("{attempts} attempts"),
+    }
 }
 
 fn outcome(unknown: bool) -> &'static str {

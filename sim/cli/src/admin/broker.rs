@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::failure::Failure;
 use super::report::{Columns, Content, Report, content_of};
-use super::target::Target;
+use super::target::{Target, check_cluster};
 
 /// `clusterList`
 #[derive(Debug, Args)]
@@ -62,6 +62,9 @@ impl ClusterList {
 
     async fn once(&self, admin: &Admin) -> Result<Report, Failure> {
         let info = admin.cluster_info().await?;
+        if let Some(only) = &self.cluster {
+            check_cluster(&info, only)?;
+        }
         let mut rows = Vec::new();
         for (cluster, names) in &info.cluster_addr_table {
             if self.cluster.as_ref().is_some_and(|only| only != cluster) {

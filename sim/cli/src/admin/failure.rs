@@ -74,6 +74,9 @@ fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::NoRoute { reason, .. } if reason.contains("TOPIC_NOT_EXIST") => {
             Some("`topicList` shows the topics there are.")
         }
+        ClientError::NoRoute { reason, .. } if reason.contains("can be written") => {
+            Some("`addWritePerm` and `updateTopic -p 6` let producers write.")
+        }
         ClientError::NoRoute { .. } => Some(
             "Is a name server running there? `-n HOST:PORT` or NAMESRV_ADDR names another one; \
              one that wants encryption needs `--tls`.",

@@ -1,11 +1,11 @@
 //! Which brokers a command is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use hotfire_client::Admin;
 use hotfire_protocol::ResponseCode;
-use hotfire_protocol::body::{BrokerData, TopicRouteData};
+use hotfire_protocol::body::{BrokerData, ClusterInfo, TopicRouteData};
 use hotfire_protocol::topic::retry_topic;
 
 use super::failure::Failure;
@@ -68,17 +68,25 @@ pub async fn masters_of_cluster(
 /// The broker groups of a cluster.
 async fn groups_of_cluster(admin: &Admin, cluster: &str) -> Result<Vec<BrokerData>, Failure> {
     let info = admin.cluster_info().await?;
-    let Some(names) = info.cluster_addr_table.get(cluster) else {
-        let known: Vec<_> = info.cluster_addr_table.keys().cloned().collect();
-        return Err(Failure::Missing(format!(
-            "there is no cluster `{cluster}`; there are: {}",
-            known.join(", ")
-        )));
-    };
+    let names = check_cluster(&info, cluster)?.clone();
     let groups = info.broker_addr_table.into_values();
     Ok(groups
         .filter(|group| names.contains(&group.broker_name))
         .collect())
+}
+
+/// The names of the broker groups of a cluster, which must be there.
+pub fn check_cluster<'a>(
+    info: &'a ClusterInfo,
+    cluster: &str,
+) -> Result<&'a BTreeSet<String>, Failure> {
+    info.cluster_addr_table.get(cluster).ok_or_else(|| {
+        let known: Vec<_> = info.cluster_addr_table.keys().cloned().collect();
+        Failure::Missing(format!(
+            "there is no cluster `{cluster}`; there are: {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// The masters of all clusters, by name of their group.

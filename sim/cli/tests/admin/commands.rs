@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::site::{Site, admin, free_port};
+use crate::site::{Site, admin, free_port, words};
 
 #[test]
 fn a_topic_is_created_shown_and_deleted() {
@@ -291,4 +291,31 @@ fn help_lists_the_commands_of_mqadmin_with_one_line_each() {
             "{command}"
         );
     }
+}
+
+#[test]
+fn what_is_not_there_is_1_with_what_there_is() {
+    let site = Site::start();
+    let cluster = site.refused(&words("clusterList -c Elsewhere"));
+    assert_snapshot!(cluster, @"there is no cluster `Elsewhere`; there are: DefaultCluster");
+    for line in [
+        "topicStatus",
+        "printMsg",
+        "queryMsgByKey -k k",
+        "skipAccumulatedMessage -g g",
+        "producerConnection -g g",
+    ] {
+        let refused = site.refused(&words(&format!("{line} -t nowhere")));
+        let hint = "\n`topicList` shows the topics there are.\n";
+        assert!(refused.contains("TOPIC_NOT_EXIST(17)"), "{refused}");
+        assert!(refused.ends_with(hint), "{refused}");
+    }
+}
+
+#[test]
+fn who_cannot_write_is_told_who_can_change_that() {
+    let site = Site::with_orders();
+    site.text(&words("wipeWritePerm -b broker-a"));
+    let refused = site.refused(&words("sendMessage -t orders -p hello"));
+    assert!(refused.contains("`addWritePerm`"), "{refused}");
 }
