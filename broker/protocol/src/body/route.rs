@@ -36,7 +36,7 @@ body! {
     pub struct QueueData {
         /// The name of the group.
         broker_name: String = "brokerName",
-        /// See [`perm`](crate::topic::perm).
+        /// See [`perm`].
         perm: i32 = "perm",
         /// The number of queues to read from.
         read_queue_nums: i32 = "readQueueNums",
