@@ -220,15 +220,17 @@ impl Story {
     }
 
     pub(crate) fn assign(&mut self, member: &str, q: &str) -> &mut Self {
+        self.assign_from(member, q, None)
+    }
+
+    /// A member takes a queue and was told where to start.
+    pub(crate) fn start(&mut self, member: &str, q: &str, from: i64) -> &mut Self {
+        self.assign_from(member, q, Some(from))
+    }
+
+    fn assign_from(&mut self, member: &str, q: &str, from: Option<i64>) -> &mut Self {
         let (group, queue) = (self.group(), self.queue(q));
-        self.note(
-            member,
-            Event::Assigned {
-                group,
-                queue,
-                from: None,
-            },
-        )
+        self.note(member, Event::Assigned { group, queue, from })
     }
 
     pub(crate) fn revoke(&mut self, member: &str, q: &str) -> &mut Self {

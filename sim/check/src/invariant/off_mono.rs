@@ -125,6 +125,21 @@ impl Owners {
         let within = |at: SimTime| at >= from && at <= to;
         self.sessions(facts, line).any(|(_, s)| within(s.opened) || within(s.closed))
     }
+
+    /// Whether another member took the queue before a time although this one has not let go of it:
+    /// a member that stands still does not notice.
+    fn contested(
+        &self,
+        facts: &Facts<'_>,
+        line: &OffsetLine,
+        session: &Session,
+        at: SimTime,
+    ) -> bool {
+        let later = |s: &Session| {
+            s.node != session.node && s.opened >= session.opened && s.opened <= at
+        };
+        session.closed >= at && self.sessions(facts, line).any(|(_, s)| later(s))
+    }
 }
 
 fn reason(
@@ -152,7 +167,8 @@ fn reason(
     if corrected(facts, commit.session, after.offset) {
         return Some("the correction of an illegal position");
     }
-    if handover && covers(facts, line, session, commit.highest, after.offset) {
+    let shared = handover || owners.contested(facts, line, session, after.at);
+    if shared && covers(facts, line, &commit, session, after.offset) {
         return Some("a commit of a former or second owner of the queue");
     }
     // The member itself went forward, but the broker took its commits in another order: one travels
@@ -169,14 +185,23 @@ fn reason(
 fn covers(
     facts: &Facts<'_>,
     line: &OffsetLine,
+    commit: &Commit,
     session: &Session,
-    highest: i64,
     offset: i64,
 ) -> bool {
-    let Some(start) = session.first_from else { return false };
+    let started = || {
+        // It has not pulled yet.
+        facts.session_records.of(commit.session).iter().find_map(|&at| {
+            match facts.record(at)?.event {
+                Event::Assigned { from, .. } => from,
+                _ => None,
+            }
+        })
+    };
+    let Some(start) = session.first_from.or_else(started) else { return false };
     let floor = line.floor(facts.asked(session), session.first_pull);
     let honest_start = floor.is_none_or(|floor| start >= floor);
-    honest_start && offset >= start && offset >= highest
+    honest_start && offset >= start && offset >= commit.highest
 }
 
 fn corrected(facts: &Facts<'_>, session: u32, offset: i64) -> bool {
@@ -244,6 +269,24 @@ mod tests {
         s.at(150.0).revoke("m1", "t#0").assign("m2", "t#0").pull("m2", "t#0", 100, 20);
         s.commit("m2", "t#0", 110).commit("m1", "t#0", 100);
         s.check(OffMono).holds(3);
+    }
+
+    #[test]
+    fn a_member_that_stood_still_while_another_took_the_queue_may_commit_what_it_had() {
+        let mut s = at_100();
+        s.at(150.0).assign("m2", "t#0").pull("m2", "t#0", 100, 50).commit("m2", "t#0", 150);
+        // Long after the queue changed hands.
+        s.at(400.0).commit("m2", "t#0", 150).commit("m1", "t#0", 100);
+        assert_eq!(s.check(OffMono).holds(4).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_new_owner_that_has_not_pulled_yet_commits_where_the_broker_let_it_start() {
+        let mut s = at_100();
+        s.at(110.0).down("b-0", How::PowerLoss).at(115.0).up("b-0").start("m2", "t#0", 60);
+        s.commit("m2", "t#0", 60).at(117.0).commit("m1", "t#0", 100).revoke("m1", "t#0");
+        s.at(119.0).commit("m2", "t#0", 60);
+        assert_eq!(s.check(OffMono).holds(4).legal.len(), 2);
     }
 
     #[test]

@@ -22,7 +22,7 @@ Promised by Apache RocketMQ: under client crashes and network faults (ProcessQue
 gives the offset to commit).
 
 Legal: the correction of an illegal position and an administrator's reset set the offset
-anywhere. A message that has been with its listener for more than 15 minutes is sent back and
+anywhere; before a corrected member pulls again it rests for 10 s, and may commit what it had. A message that has been with its listener for more than 15 minutes is sent back and
 counts as finished.",
     check,
 };
@@ -37,7 +37,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
             let Some(record) = facts.record(at) else { continue };
             match record.event {
                 Event::Pulled { from, next, got, .. } => queue.pulled(from, next, got),
-                Event::Corrected { to, .. } => queue.position = Some(to),
+                Event::Corrected { from, to, .. } => queue.corrected(from, to),
                 Event::Delivered { offset, .. } => queue.delivered(offset),
                 Event::Finished { delivery, outcome } => {
                     let delivery = facts.delivery(delivery);
@@ -78,6 +78,8 @@ struct ProcessQueue {
     open: BTreeSet<i64>,
     /// Where the next pull starts.
     position: Option<i64>,
+    /// Where it would have started before it was corrected, until it does.
+    before: Option<i64>,
     /// Whether pulls bring every message of their range.
     whole: bool,
     /// If not: which messages came.
@@ -85,7 +87,13 @@ struct ProcessQueue {
 }
 
 impl ProcessQueue {
+    fn corrected(&mut self, from: i64, to: i64) {
+        self.before = Some(from);
+        self.position = Some(to);
+    }
+
     fn pulled(&mut self, from: i64, next: i64, got: u32) {
+        self.before = None;
         // A range with gaps does not say which offsets came.
         if self.whole && next.saturating_sub(from) == i64::from(got) {
             self.open.extend(from..next);
@@ -114,7 +122,8 @@ fn judge(
     };
     let open = queue.open.iter().take_while(|&&open| open < offset).find(|open| !timed_out(open));
     let smallest = open.copied();
-    if smallest.is_none() && offset <= position || was_reset(facts, session, at) {
+    let reached = offset <= queue.before.map_or(position, |before| before.max(position));
+    if smallest.is_none() && reached || was_reset(facts, session, at) {
         return;
     }
     findings.violation(|| {
@@ -225,6 +234,20 @@ mod tests {
         let mut s = three_pulled();
         s.deliver("m1", "t#0", 0, 7).at(1000.0).commit("m1", "t#0", 1);
         s.check(OffSafe).holds(1);
+    }
+
+    #[test]
+    fn until_a_corrected_member_pulls_it_may_commit_what_it_had() {
+        let mut s = three_pulled();
+        s.correct("m1", "t#0", 3, 1).commit("m1", "t#0", 3);
+        s.check(OffSafe).holds(1);
+    }
+
+    #[test]
+    fn when_a_corrected_member_has_pulled_it_may_not() {
+        let mut s = three_pulled();
+        s.correct("m1", "t#0", 3, 1).pull("m1", "t#0", 1, 0).commit("m1", "t#0", 3);
+        s.check(OffSafe).violated(1);
     }
 
     #[test]
