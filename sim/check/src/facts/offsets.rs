@@ -31,6 +31,10 @@ pub(crate) struct OffsetLine {
 /// Lower than any offset: the broker may know none.
 const UNKNOWN: i64 = i64::MIN;
 
+/// How long a broker may be up without having written its offsets: the first write is 10 s after the
+/// start (`BrokerController.initialize`), and takes a moment.
+const FIRST_WRITE_US: u64 = 11_000_000;
+
 /// All changes, by group and queue.
 #[derive(Debug, Default)]
 pub(crate) struct OffsetTables {
@@ -69,27 +73,35 @@ impl OffsetLine {
     }
 
     /// Works out what outages may have made the broker forget. A killed broker comes back with what
-    /// it held at some time in the last `persist_us`.
+    /// it held at some time in the last `persist_us`, or since it came up if it had not written yet.
     pub(crate) fn settle(&mut self, outages: &[Outage], persist_us: u64) {
         self.lows = vec![(SimTime(0), UNKNOWN)];
+        let mut booted = SimTime(0);
         let mut outages = outages.iter().peekable();
         for set in &self.sets {
             while let Some(outage) = outages.next_if(|outage| outage.down <= set.at) {
-                Self::forget(&mut self.lows, outage, persist_us);
+                Self::forget(&mut self.lows, outage, booted, persist_us);
+                booted = outage.up;
             }
             self.lows.push((set.at, set.offset));
         }
         for outage in outages {
-            Self::forget(&mut self.lows, outage, persist_us);
+            Self::forget(&mut self.lows, outage, booted, persist_us);
+            booted = outage.up;
         }
     }
 
-    fn forget(lows: &mut Vec<(SimTime, i64)>, outage: &Outage, persist_us: u64) {
+    fn forget(lows: &mut Vec<(SimTime, i64)>, outage: &Outage, booted: SimTime, persist_us: u64) {
         let low = match outage.how {
             How::Stop => return,
             How::PowerLoss => UNKNOWN,
             How::Kill => {
-                let persisted = SimTime(outage.down.0.saturating_sub(persist_us));
+                let young = outage.down.since(booted) < FIRST_WRITE_US;
+                let persisted = if young {
+                    booted
+                } else {
+                    SimTime(outage.down.0.saturating_sub(persist_us))
+                };
                 least(lows, persisted, outage.down)
             }
         };
@@ -174,6 +186,16 @@ mod tests {
         let line = line(&[(10, 100), (20, 200), (30, 300)]);
         assert_eq!(floor(&line, 40, 41, &[outage(How::Kill, 33)]), Some(200));
         assert_eq!(floor(&line, 50, 51, &[outage(How::Kill, 40)]), Some(300));
+    }
+
+    #[test]
+    fn a_broker_killed_in_its_first_seconds_has_written_nothing() {
+        let line = line(&[(10, 100), (30, 300), (32, 310), (38, 380)]);
+        let outages = [outage(How::Kill, 25), outage(How::Kill, 36)];
+        assert_eq!(floor(&line, 39, 40, &outages), Some(380));
+        let [first, _] = outages;
+        let outages = [first, outage(How::Kill, 35)];
+        assert_eq!(floor(&line, 36, 37, &outages), Some(100));
     }
 
     #[test]

@@ -18,10 +18,10 @@ Promised by Apache RocketMQ: while one member owns the queue. The broker itself 
 blindly (ConsumerOffsetManager logs a lower offset and takes it).
 
 Legal, and counted: an administrator's reset; a broker that was killed and forgot up to 5 s of
-commits, or lost power and forgot more; the correction of an illegal position; and, while a queue
-changes hands, the commit of a former or a second owner, if it covers what that member has
-consumed; a commit that a later one of the same member overtook on its way. A commit below what
-its member has ever pulled is a violation at any time.",
+commits (10 s after a start), or lost power and forgot more; the correction of an illegal
+position; and, while a queue changes hands, the commit of a former or a second owner, if it covers
+what that member has consumed; a commit that a later one of the same member overtook on its way. A
+commit below what its member has ever pulled is a violation at any time.",
     check,
 };
 
