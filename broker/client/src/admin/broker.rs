@@ -1,5 +1,7 @@
 //! Requests to one broker, about itself.
 
+use std::time::Duration;
+
 use hotfire_protocol::RequestCode;
 use hotfire_protocol::body::{
     BrokerStatsData, ConsumeStatsList, ConsumerOffsetSerializeWrapper, DelayOffsetSerializeWrapper,
@@ -10,6 +12,7 @@ use hotfire_protocol::header::query::{
     QueryConsumeQueueRequestHeader, ViewBrokerStatsDataRequestHeader,
 };
 
+use crate::instance::malformed;
 use crate::{Admin, ClientError};
 
 impl Admin {
@@ -68,19 +71,21 @@ impl Admin {
     }
 
     /// How far all groups of a broker are, or those with ordered topics
-    /// (`GET_BROKER_CONSUME_STATS`).
+    /// (`GET_BROKER_CONSUME_STATS`). With many groups that takes a broker some time.
     ///
     /// # Errors
-    /// The broker refused or did not answer.
+    /// The broker refused or did not answer in time.
     pub async fn broker_consume_stats(
         &self,
         addr: &str,
         is_order: bool,
+        timeout: Duration,
     ) -> Result<ConsumeStatsList, ClientError> {
         let header = GetConsumeStatsInBrokerHeader { is_order };
-        let code = RequestCode::GET_BROKER_CONSUME_STATS;
-        self.get(addr, code, &header, ConsumeStatsList::from_json)
-            .await
+        let instance = &self.inner.instance;
+        let request = instance.request(RequestCode::GET_BROKER_CONSUME_STATS, &header);
+        let response = instance.call(addr, request, timeout).await?;
+        ConsumeStatsList::from_json(&response.body).map_err(|error| malformed(addr, error))
     }
 
     /// Units of a consume queue from an index on, and what a group's filter makes of them

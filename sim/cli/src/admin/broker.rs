@@ -216,6 +216,14 @@ pub struct ConsumeStats {
     /// The address of the broker.
     #[arg(short = 'b', long = "brokerAddr", value_name = "HOST:PORT")]
     addr: String,
+    /// How many milliseconds the broker has to answer.
+    #[arg(
+        short = 't',
+        long = "timeoutMillis",
+        value_name = "MS",
+        default_value_t = 50_000
+    )]
+    timeout_millis: u64,
     /// Only queues that a group lags behind in by so many messages.
     #[arg(short = 'l', long = "level", value_name = "N", default_value_t = 0)]
     level: i64,
@@ -227,7 +235,9 @@ pub struct ConsumeStats {
 impl ConsumeStats {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
         let order = self.order.unwrap_or(false);
-        let list = admin.broker_consume_stats(&self.addr, order).await?;
+        let timeout = Duration::from_millis(self.timeout_millis);
+        let stats = admin.broker_consume_stats(&self.addr, order, timeout);
+        let list = stats.await?;
         let mut rows = Vec::new();
         for (group, stats) in list.consume_stats_list.iter().flatten() {
             for (queue, offsets) in stats.iter().flat_map(|stats| &stats.offset_table) {

@@ -180,3 +180,12 @@ async fn a_group_at_work_is_shown_with_its_members_and_moved_with_them() {
         json!({"brokerName": "broker-a", "queueId": 0, "offset": 0})
     );
 }
+
+#[test]
+fn a_broker_that_must_answer_at_once_does_not() {
+    let site = Site::start();
+    let broker = &site.broker;
+    let refused = site.refused(&words(&format!("brokerConsumeStats -b {broker} -t 0")));
+    assert!(refused.contains("BROKER"), "{refused}");
+    site.text(&words(&format!("brokerConsumeStats -b {broker} -t 10000")));
+}
