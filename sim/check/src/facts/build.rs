@@ -540,10 +540,12 @@ impl<'a> Builder<'a> {
         match record.event {
             Event::Popped {
                 delivery,
+                popped_at_ms,
                 visible_at_ms,
             } => {
                 let delivery = of(delivery);
-                self.facts.features.hide(delivery, hiding(0, visible_at_ms));
+                let hiding = hiding(0, visible_at_ms);
+                self.facts.features.pop(delivery, popped_at_ms, hiding);
             }
             Event::Hidden {
                 delivery,

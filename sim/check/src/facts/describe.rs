@@ -286,6 +286,7 @@ impl Facts<'_> {
             Event::Popped {
                 delivery,
                 visible_at_ms,
+                ..
             } => format!("{} is hidden until {visible_at_ms} ms", popped(delivery.0)),
             Event::Hidden {
                 delivery,

@@ -64,6 +64,8 @@ pub(crate) struct Ack {
 /// What became of the hiding of a popped message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pop {
+    /// When the broker gave the message away, by its clock.
+    pub(crate) popped_at_ms: i64,
     pub(crate) hidings: Vec<Hiding>,
     pub(crate) acks: Vec<Ack>,
 }
@@ -144,6 +146,12 @@ impl Features {
         if let Some(recall) = timer.and_then(|timer| timer.recall.as_mut()) {
             (recall.ended, recall.end_record, recall.outcome) = (at, record, outcome);
         }
+    }
+
+    pub(super) fn pop(&mut self, delivery: u32, popped_at_ms: i64, hiding: Hiding) {
+        let pop = self.pops.entry(delivery).or_default();
+        pop.popped_at_ms = popped_at_ms;
+        pop.hidings.push(hiding);
     }
 
     pub(super) fn hide(&mut self, delivery: u32, hiding: Hiding) {

@@ -376,6 +376,9 @@ pub enum Event {
     Popped {
         /// The delivery.
         delivery: DeliveryId,
+        /// When the broker gave it away, by its clock, in milliseconds since 1970. It may have
+        /// waited for long in the hands of the member, behind others.
+        popped_at_ms: i64,
         /// Until when, by the broker's clock, in milliseconds since 1970.
         visible_at_ms: i64,
     },

@@ -11,7 +11,7 @@ use super::line::{LineEvent, Text, read_event, write_event};
 use super::recorder::{History, Meta, Recorder};
 
 /// The version of the format; a reader refuses others.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A history could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +281,7 @@ mod tests {
                 member,
                 Event::Popped {
                     delivery,
+                    popped_at_ms: 1_762_790_450_000,
                     visible_at_ms: 1_762_790_460_000,
                 },
             ),

@@ -76,7 +76,8 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
     if ack.outcome == CallOutcome::Refused {
         let hiding = pop.hiding_at(ack.invoked);
         let spare = hiding.map_or(0, |hiding| case.hidden_for_us(delivery, hiding, ack.ended));
-        if spare > SPARE_US && !facts.trouble.disturbed(delivery.at, ack.ended) {
+        let popped = case.popped_at(delivery, pop);
+        if spare > SPARE_US && !facts.trouble.disturbed(popped, ack.ended) {
             findings.violation(|| {
                 let records = [ack.record, ack.end_record];
                 case.evidence(
@@ -89,10 +90,10 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         }
         return;
     }
-    let Some(next) = case.next_after(ack.ended) else { return };
+    let Some(next) = case.next_after(of, ack.ended) else { return };
     let evidence =
         || case.evidence(of, next.at, "came again after it was acknowledged", &[next.record]);
-    if case.crashed(delivery, delivery.at, next.at) {
+    if case.crashed(of, next.at) {
         findings.legal("came again after a crash of the broker", evidence);
     } else if is_behind_another(case, of) {
         findings.legal("came again in order, behind one that was not acknowledged", evidence);
@@ -242,6 +243,20 @@ pub(super) mod tests {
         s.at(5.0).ack("m1", 7, 0, CallOutcome::Ok).down("b-0", How::Kill).at(7.0).up("b-0");
         s.at(8.0).pop("m2", "t#0", (0, 7), 18.0);
         assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn what_was_popped_before_may_be_handed_out_after_the_acknowledgement() {
+        let popped_twice = || {
+            let mut s = popped_in_order();
+            s.down("b-0", How::Kill).at(4.0).up("b-0").at(6.0).pop("m2", "t#0", (1, 8), 16.0);
+            s.ack("m2", 8, 0, CallOutcome::Ok).pop_late("m1", "t#0", (1, 8), (2.0, 12.0));
+            s
+        };
+        assert!(popped_twice().check(Handle).holds(1).legal.is_empty());
+        let mut s = popped_twice();
+        s.ack("m1", 8, 0, CallOutcome::Ok).at(8.0).pop("m2", "t#0", (1, 8), 18.0);
+        assert_eq!(s.check(Handle).violated(1).legal[0].count, 1);
     }
 
     #[test]

@@ -14,7 +14,8 @@ may get it before that time is over; and if it was not acknowledged by then it m
 a consumer that died would have taken it along.
 
 Judged by: every popped message with one copy in its topic. The next delivery to the group must
-not come before the last invisible time that was granted is over, by the broker's clock. A message
+not come before the last invisible time that was granted is over, by the broker's clock; what was
+popped earlier, and waited in the hands of a member behind others, is not the next. A message
 without any acknowledgement must come again within `stuck-after-ms` after that, if the group has
 members.
 
@@ -42,7 +43,7 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
 }
 
 fn hidden(case: &Case<'_>, findings: &mut Findings, (delivery, pop): (&Delivery, &Pop)) {
-    let Some(next) = case.next_after(delivery.at) else { return };
+    let Some(next) = case.next_after((delivery, pop), delivery.at) else { return };
     let acked =
         |ack: &crate::facts::Ack| ack.outcome != CallOutcome::Refused && ack.invoked < next.at;
     let Some(hiding) = pop.hiding_at(next.at).filter(|_| !pop.acks.iter().any(acked)) else {
@@ -58,10 +59,11 @@ fn hidden(case: &Case<'_>, findings: &mut Findings, (delivery, pop): (&Delivery,
             format!("came again {:.3}s before its invisible time was over", early as f64 / 1e6);
         case.evidence((delivery, pop), next.at, &what, &[next.record])
     };
+    let popped = case.popped_at(delivery, pop);
     let back = case
         .broker(delivery)
-        .is_some_and(|broker| case.facts.features.went_back(broker, delivery.at, next.at));
-    if case.crashed(delivery, delivery.at, next.at) {
+        .is_some_and(|broker| case.facts.features.went_back(broker, popped, next.at));
+    if case.crashed((delivery, pop), next.at) {
         findings.legal("came again early after a crash of the broker", evidence);
     } else if back {
         findings.legal("came again early by a clock that was set back", evidence);
@@ -149,6 +151,41 @@ pub(super) mod tests {
         let mut s = popped();
         s.down("b-0", How::Kill).at(4.0).up("b-0").at(5.0).pop("m2", "t#0", (0, 7), 15.0);
         assert_eq!(s.check(Invis).holds(1).legal[0].count, 1);
+    }
+
+    /// Message 8 was popped along with message 7, and the broker crashed and forgot it.
+    fn forgotten() -> Story {
+        let mut s = popped();
+        s.send(8, "t#0", 1).down("b-0", How::Kill).at(4.0).up("b-0").at(6.0);
+        s
+    }
+
+    #[test]
+    fn what_waited_in_the_hands_of_a_member_does_not_come_again_when_it_is_handed_out() {
+        let mut s = forgotten();
+        s.pop("m2", "t#0", (1, 8), 16.0).at(7.0).pop_late("m1", "t#0", (1, 8), (2.0, 12.0));
+        s.check(Invis).status(Status::NotExercised);
+        let mut s = forgotten();
+        s.pop("m2", "t#0", (1, 8), 16.0).at(7.0).pop_late("m1", "t#0", (1, 8), (6.5, 16.5));
+        s.check(Invis).violated(1);
+    }
+
+    #[test]
+    fn a_crash_since_the_pop_counts_even_if_the_message_was_handed_out_after_it() {
+        let mut s = forgotten();
+        s.pop_late("m1", "t#0", (1, 8), (2.0, 12.0)).at(7.0).pop("m2", "t#0", (1, 8), 17.0);
+        assert_eq!(s.check(Invis).holds(1).legal[0].count, 1);
+        let mut s = forgotten();
+        s.pop("m1", "t#0", (1, 8), 16.0).at(7.0).pop("m2", "t#0", (1, 8), 17.0);
+        s.check(Invis).violated(1);
+    }
+
+    #[test]
+    fn what_was_popped_anew_need_not_come_again_for_who_had_it_before() {
+        let mut s = forgotten();
+        s.pop("m2", "t#0", (1, 8), 16.0).at(7.0).pop_late("m1", "t#0", (1, 8), (2.0, 12.0));
+        s.ack("m2", 8, 0, CallOutcome::Ok).ack("m1", 7, 0, CallOutcome::Ok).at(600.0).done(true);
+        s.check(Invis).status(Status::NotExercised);
     }
 
     #[test]

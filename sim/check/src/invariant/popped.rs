@@ -66,9 +66,32 @@ impl<'a> Case<'a> {
         self.list.iter().filter_map(pop)
     }
 
-    /// The first delivery after a time.
-    pub(super) fn next_after(&self, at: SimTime) -> Option<&'a Delivery> {
-        self.facts.each(self.list).find(|delivery| delivery.at > at)
+    /// When the broker gave a message away. It may be handed out long after that, behind others.
+    pub(super) fn popped_at(&self, delivery: &Delivery, pop: &Pop) -> SimTime {
+        let shown = |broker| self.facts.when_shown(broker, pop.popped_at_ms);
+        let popped = self.broker(delivery).map(shown);
+        popped.map_or(delivery.at, |popped| popped.min(delivery.at))
+    }
+
+    /// The first delivery after a time, but none that was popped before this one.
+    pub(super) fn next_after(
+        &self,
+        (delivery, pop): (&Delivery, &Pop),
+        at: SimTime,
+    ) -> Option<&'a Delivery> {
+        let popped = self.popped_at(delivery, pop);
+        let next = self.pops().filter(|(next, _)| next.at > at);
+        let mut next = next.filter(|(next, pop)| self.popped_at(next, pop) >= popped);
+        next.next().map(|(next, _)| next)
+    }
+
+    /// Whether a message was popped once more after this time.
+    fn is_popped_after(&self, (delivery, pop): (&Delivery, &Pop)) -> bool {
+        let popped = self.popped_at(delivery, pop);
+        self.next_after((delivery, pop), delivery.at).is_some()
+            || self
+                .pops()
+                .any(|(other, pop)| self.popped_at(other, pop) > popped)
     }
 
     /// The broker that hides the message.
@@ -84,16 +107,17 @@ impl<'a> Case<'a> {
         hiding.visible_at_ms.saturating_mul(1000) - self.facts.wall_us(broker, at)
     }
 
-    /// Whether the broker crashed between two times: what it had not stored about pops is gone.
-    pub(super) fn crashed(&self, delivery: &Delivery, from: SimTime, to: SimTime) -> bool {
-        self.facts
-            .broker_down(delivery.queue, &[How::Kill, How::PowerLoss], from, to)
+    /// Whether the broker crashed between a pop and a time: what it had not stored about pops is
+    /// gone.
+    pub(super) fn crashed(&self, (delivery, pop): (&Delivery, &Pop), to: SimTime) -> bool {
+        let (hows, from) = (&[How::Kill, How::PowerLoss], self.popped_at(delivery, pop));
+        self.facts.broker_down(delivery.queue, hows, from, to)
     }
 
     /// Whether a popped message that was not acknowledged came again.
     pub(super) fn comes_again(&self, delivery: &Delivery, pop: &Pop) -> Return {
         let facts = self.facts;
-        if self.next_after(delivery.at).is_some() {
+        if self.is_popped_after((delivery, pop)) {
             return Return::Came;
         }
         let max = facts.group(self.group).max_reconsume;

@@ -106,13 +106,24 @@ impl Story {
 
     /// A popped message is handed out, hidden until a time in seconds since the start of the story.
     pub(crate) fn pop(&mut self, member: &str, q: &str, at: (i64, u64), until: f64) -> &mut Self {
-        let (offset, value) = at;
+        let popped_at = self.now as f64 / 1e6;
+        self.pop_late(member, q, at, (popped_at, until))
+    }
+
+    /// A message is handed out that was popped a while ago, hidden until a time.
+    pub(crate) fn pop_late(
+        &mut self,
+        member: &str,
+        q: &str,
+        (offset, value): (i64, u64),
+        (popped_at, until): (f64, f64),
+    ) -> &mut Self {
         self.deliver(member, q, offset, value);
         let delivery = self.last[&(member.to_owned(), value)];
-        let visible_at_ms = (until * 1e3) as i64;
         let event = Event::Popped {
             delivery,
-            visible_at_ms,
+            popped_at_ms: (popped_at * 1e3) as i64,
+            visible_at_ms: (until * 1e3) as i64,
         };
         self.note(member, event)
     }

@@ -208,9 +208,10 @@ impl Popper {
         let queue = MessageQueue::new(topic, receipt.broker_name.clone(), receipt.queue_id);
         let call = self.watcher.delivered(&queue, &message)?;
         let delivery = call.delivery();
-        let visible_at_ms = receipt.visible_at();
+        let (popped_at_ms, visible_at_ms) = (receipt.pop_time, receipt.visible_at());
         self.pen().write(|_| Event::Popped {
             delivery,
+            popped_at_ms,
             visible_at_ms,
         });
         Some(InHand {
@@ -287,7 +288,12 @@ impl Popper {
 fn outcome(result: &Result<(), ReceiptError>) -> CallOutcome {
     match result {
         Ok(()) => CallOutcome::Ok,
-        Err(ReceiptError::Client(error)) if error.is_unknown() => CallOutcome::Unknown,
-        Err(_) => CallOutcome::Refused,
+        Err(ReceiptError::Expired) => CallOutcome::Refused,
+        Err(ReceiptError::Client(error)) => match error.code() {
+            Some(_) if !error.is_unknown() => CallOutcome::Refused,
+            // Nobody answered, or the broker could not be reached: no route names one that the name
+            // server has dropped, until it registers again. The message is still ours.
+            _ => CallOutcome::Unknown,
+        },
     }
 }

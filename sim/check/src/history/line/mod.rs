@@ -122,7 +122,7 @@ lines! {
         intact: bool,
         reconsume: u32,
     }
-    Popped { delivery: DeliveryId, visible_at_ms: i64, }
+    Popped { delivery: DeliveryId, popped_at_ms: i64, visible_at_ms: i64, }
     Hidden { delivery: DeliveryId, handle: u16, visible_at_ms: i64, }
     AckInvoked { delivery: DeliveryId, handle: u16, }
     AckEnded { delivery: DeliveryId, outcome: CallOutcome, }
