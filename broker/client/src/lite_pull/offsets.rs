@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use hotfire_protocol::MessageQueue;
 use tokio::time::Instant;
 
@@ -66,9 +66,10 @@ impl Core {
             local.commit(&*self.hook, offsets);
             return;
         }
-        for (queue, offset) in self.to_persist() {
-            self.persist(&queue, offset).await;
-        }
+        // All at once: while one broker keeps a commit waiting, the application may commit more.
+        let offsets = self.to_persist();
+        let commits = offsets.iter();
+        join_all(commits.map(|(queue, offset)| self.persist(queue, *offset))).await;
     }
 
     async fn persist(&self, queue: &MessageQueue, offset: i64) {

@@ -31,6 +31,10 @@ const HANDOVER_US: u64 = 60_000_000;
 /// How long a request may wait at the broker before it is refused (`waitTimeMillsInPullQueue`).
 const OVERTAKE_US: u64 = 5_000_000;
 
+/// How long after the network has healed connections may still wait: TCP's pauses between
+/// retransmissions double, so that the last is about as long as the trouble was.
+const BACKOFF_US: u64 = 60_000_000;
+
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
     let owners = Owners::of(facts);
     for line in &facts.offsets.lines {
@@ -175,9 +179,10 @@ fn reason(
     // with a pull, the other alone, and each waits in a queue of its own.
     let sent = facts.record(commit.record).map_or(after.at, |record| record.at);
     let late = after.at.since(sent) > OVERTAKE_US;
+    let doubtful = SimTime(sent.0.saturating_sub(BACKOFF_US));
     let overtaken = commit.followed
         && commit.highest <= after.offset
-        && (!late || facts.trouble.any_fault(&network, sent, after.at));
+        && (!late || facts.trouble.any_fault(&network, doubtful, after.at));
     overtaken.then_some("a commit that a later one overtook")
 }
 
@@ -213,7 +218,7 @@ fn corrected(facts: &Facts<'_>, session: u32, offset: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::history::How;
+    use crate::history::{FaultKind, How};
     use crate::invariant::InvariantId::OffMono;
     use crate::report::Status;
     use crate::story::Story;
@@ -321,6 +326,23 @@ mod tests {
     fn a_commit_that_a_later_one_overtook_is_legal() {
         let mut s = at_100();
         s.at(150.0).commit_only("m1", "t#0", 110).commit("m1", "t#0", 120).offset_set("t#0", 110);
+        assert_eq!(s.check(OffMono).holds(3).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_commit_that_waited_for_longer_than_brokers_keep_requests_is_wrong() {
+        let mut s = at_100();
+        s.at(150.0).commit_only("m1", "t#0", 110).at(155.0).commit("m1", "t#0", 120);
+        s.at(156.0).offset_set("t#0", 110);
+        s.check(OffMono).violated(1);
+    }
+
+    #[test]
+    fn a_commit_that_waited_for_a_network_that_was_down_before_is_legal() {
+        let mut s = at_100();
+        s.at(140.0).fault(FaultKind::Flash, 149.0);
+        s.at(150.0).commit_only("m1", "t#0", 110).at(155.0).commit("m1", "t#0", 120);
+        s.at(156.0).offset_set("t#0", 110);
         assert_eq!(s.check(OffMono).holds(3).legal[0].count, 1);
     }
 
