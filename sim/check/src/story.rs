@@ -193,6 +193,22 @@ impl Story {
         )
     }
 
+    /// The broker appends 100 bytes that are no message of the workload.
+    pub(crate) fn append_other(&mut self, q: &str, offset: i64) -> &mut Self {
+        let (queue, physical) = (self.queue(q), self.physical);
+        self.physical += 100;
+        self.note(
+            "b-0",
+            Event::Appended {
+                queue,
+                reconsume: 0,
+                offset,
+                physical,
+                value: None,
+            },
+        )
+    }
+
     /// A send that goes well.
     pub(crate) fn send(&mut self, value: u64, q: &str, offset: i64) -> &mut Self {
         let topic = q.split_once('#').unwrap().0;

@@ -11,6 +11,9 @@ pub(crate) struct Due {
     pub(crate) node: NodeId,
     /// By the broker's wall clock, in milliseconds since 1970.
     pub(crate) wall_ms: i64,
+    /// For how long messages that were stored before it may hold it up, in milliseconds: a delay
+    /// level is first in first out, and they were stored when the clock was so much further ahead.
+    pub(crate) held_ms: i64,
     /// Since when it waits.
     pub(crate) since: SimTime,
     pub(crate) record: u32,
@@ -54,17 +57,20 @@ impl Facts<'_> {
             .filter(waits)
             .filter_map(move |append| {
                 let node = self.node_of(append.record)?;
-                let wall_ms = match self.topic_kind(append.queue) {
+                let (wall_ms, held_ms) = match self.topic_kind(append.queue) {
                     TopicKind::Schedule => {
                         let level = self.ops_of(message).map(|op| op.delay_level).max()?;
-                        self.wall_us(node, append.at) / 1000 + self.level_ms(level)
+                        let stored_ms = self.wall_us(node, append.at) / 1000;
+                        let held_ms = self.features.set_back_us(node, append.at) / 1000;
+                        (stored_ms + self.level_ms(level), held_ms)
                     }
-                    TopicKind::Timer => self.timers(message).map(|timer| timer.due_ms).min()?,
+                    TopicKind::Timer => (self.timers(message).map(|timer| timer.due_ms).min()?, 0),
                     _ => return None,
                 };
                 Some(Due {
                     node,
                     wall_ms,
+                    held_ms,
                     since: append.at,
                     record: append.record,
                 })

@@ -215,6 +215,14 @@ impl Features {
         })
     }
 
+    /// By how much a node's clock was further ahead of true time at some earlier time, in
+    /// microseconds.
+    pub(crate) fn set_back_us(&self, node: NodeId, at: SimTime) -> i64 {
+        let before = self.settings(node).iter().filter(|set| set.0 <= at);
+        let farthest = before.map(|set| set.1).max().unwrap_or(0).max(0);
+        farthest - self.ahead_us(node, at)
+    }
+
     /// Whether any clock was ever set.
     pub(crate) fn any_clock_set(&self) -> bool {
         !self.clocks.is_empty()
@@ -234,6 +242,8 @@ mod tests {
         let ahead = |at| features.ahead_us(node, SimTime(at));
         assert_eq!((ahead(9), ahead(10), ahead(25)), (0, 500, -300));
         assert_eq!(features.ahead_us(other, SimTime(25)), 0);
+        let set_back = |at| features.set_back_us(node, SimTime(at));
+        assert_eq!((set_back(9), set_back(10), set_back(25)), (0, 0, 800));
         assert!(features.went_back(node, SimTime(15), SimTime(20)));
         assert!(!features.went_back(node, SimTime(0), SimTime(19)));
     }

@@ -33,6 +33,7 @@ mod groups;
 mod log;
 mod numbers;
 mod offsets;
+mod places;
 mod sessions;
 mod trouble;
 
@@ -205,29 +206,6 @@ impl<'a> Facts<'a> {
         let first = self.messages.get(message as usize);
         let first = first.and_then(|message| self.ops.get(message.first_op as usize));
         std::iter::successors(first, |op| self.ops.get(op.next as usize))
-    }
-
-    /// Whether a power loss may have made a group pass a message over without anybody being wrong:
-    /// the log lost its end, and the group's position was ahead of it. Then the group either never
-    /// looks at what is stored at the freed offsets, or its position is corrected to the log's end,
-    /// and what its member had buffered below is dropped.
-    pub(crate) fn may_be_passed_over(&self, group: GroupId, op: &Op) -> bool {
-        if !self.broker_power_lost(op.queue, SimTime(0), self.end()) {
-            return false;
-        }
-        let freed = !self.log.is_known() || self.log.freed.contains(&(op.queue, op.offset));
-        let past = |c: &Correction| (c.group, c.queue) == (group, op.queue) && c.to > op.offset;
-        freed || self.corrections.iter().any(past)
-    }
-
-    /// Whether an administrator set a group's offset behind a message.
-    pub(crate) fn was_skipped(&self, group: GroupId, op: &Op) -> bool {
-        let line = self.offsets.line(group, op.queue);
-        line.is_some_and(|line| {
-            line.sets
-                .iter()
-                .any(|set| set.reset && set.offset > op.offset)
-        })
     }
 
     /// The call that sent a message with success, if there was one; the first of them.

@@ -122,20 +122,26 @@ fn balance(
         }
         return;
     }
-    let drained = facts.done.is_some_and(|(_, drained)| drained);
-    let given_up = facts
-        .copies_in(message, TopicKind::Discarded)
-        .next()
-        .is_some();
     let dead = TopicKind::Dlq(Some(GroupId(group)));
-    if given_up || facts.copies_in(message, dead).next().is_some() || facts.fate(message).is_gone()
-    {
-        let why = "a debit whose message was given up, dead-lettered or legally lost";
-        findings.legal(why, || {
+    let mut ended = facts
+        .copies_in(message, TopicKind::Discarded)
+        .chain(facts.copies_in(message, dead));
+    let passed = |op: &Op| facts.may_be_passed_over(GroupId(group), op);
+    let excuse = if ended.next().is_some() || facts.fate(message).is_gone() {
+        Some("a debit whose message was given up, dead-lettered or legally lost")
+    } else if facts.ok_op(message).is_some_and(passed) {
+        Some("a debit passed over by a group that was ahead of a log which lost its end")
+    } else {
+        None
+    };
+    let drained = facts.done.is_some_and(|(_, drained)| drained);
+    match excuse {
+        Some(excuse) => findings.legal(excuse, || {
             evidence(facts, message, "was debited and not credited", &[debit])
-        });
-    } else if drained {
-        findings.violation(|| evidence(facts, message, "was debited and never credited", &[debit]));
+        }),
+        None if drained => findings
+            .violation(|| evidence(facts, message, "was debited and never credited", &[debit])),
+        None => {}
     }
 }
 
@@ -149,6 +155,7 @@ fn evidence(facts: &Facts<'_>, message: u32, what: &str, entries: &[&Entry]) -> 
 #[cfg(test)]
 mod tests {
     use crate::contract::{Contract, TransactionContract};
+    use crate::history::How;
     use crate::history::TransactionState::{Commit, Rollback};
     use crate::invariant::InvariantId::Ledger;
     use crate::story::Story;
@@ -225,6 +232,21 @@ mod tests {
         credit(&mut s, 50);
         s.at(600.0).done(true);
         s.check(Ledger).violated(1);
+    }
+
+    #[test]
+    fn a_debit_that_a_group_ahead_of_a_shortened_log_passes_over_is_counted() {
+        let mut s = half();
+        s.send(8, "t#0", 0)
+            .consume("m1", "t#0", 0, 8)
+            .effect("m1", 8, 1);
+        s.down("b-0", How::PowerLoss)
+            .at(5.0)
+            .up("b-0")
+            .recovered(100);
+        s.debit(7, -50).local(7, Commit).append(7, "t#0", 0, 0);
+        s.at(600.0).done(true);
+        assert_eq!(s.check(Ledger).holds(2).legal[0].count, 1);
     }
 
     #[test]

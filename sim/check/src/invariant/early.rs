@@ -74,7 +74,7 @@ fn in_log(facts: &Facts<'_>, findings: &mut Findings, message: u32, copy: &Appen
 fn at_once(facts: &Facts<'_>, message: u32, copy: &Append) -> Option<Due> {
     let wall_ms = facts.timers(message).map(|timer| timer.due_ms).min()?;
     let node = facts.node_of(copy.record)?;
-    Some(Due { node, wall_ms, since: copy.at, record: NONE })
+    Some(Due { node, wall_ms, held_ms: 0, since: copy.at, record: NONE })
 }
 
 fn outside(facts: &Facts<'_>, findings: &mut Findings, message: u32) {

@@ -18,8 +18,9 @@ the fault. From outside it cannot be told who is late, the broker or the consume
 Promised by Apache RocketMQ: with delay levels within the scan of a level (100 ms), with timers
 within the precision, as long as the broker lives; after a crash as soon as it is back.
 
-Legal, and counted: messages that are late after a fault. A message that was recalled, or may
-have been, need not come.",
+Legal, and counted: messages that are late after a fault. A delay level is first in first out:
+after the broker's clock was set back, messages wait behind those that were stored before, for
+no longer than it was set back. A message that was recalled, or may have been, need not come.",
     check,
 };
 
@@ -49,7 +50,9 @@ fn judge(facts: &Facts<'_>, findings: &mut Findings, message: u32, (due, wait): 
     let soon = (contract.timer_precision_ms + contract.late_ms) * 1000;
     let bound = SimTime(due.0.max(wait.since.0).saturating_add(soon));
     let anew = contract.stuck_after_ms.saturating_mul(1000);
-    let deadline = facts.trouble.put_off(due, bound, anew);
+    let put_off = |bound| facts.trouble.put_off(due, bound, anew);
+    let behind = facts.when_shown(wait.node, wait.wall_ms.saturating_add(wait.held_ms));
+    let deadline = put_off(bound.max(SimTime(behind.0.saturating_add(soon))));
     let copy = facts.own_copies(message).next();
     let came = copy.map_or(facts.end(), |copy| copy.at);
     if copy.is_none() && came <= deadline {
@@ -67,6 +70,9 @@ fn judge(facts: &Facts<'_>, findings: &mut Findings, message: u32, (due, wait): 
     };
     if came > deadline {
         findings.violation(evidence);
+    } else if came > put_off(bound) {
+        let why = "late behind messages stored before the clock was set back";
+        findings.legal(why, evidence);
     } else if came > bound {
         findings.legal("late after a fault", evidence);
     }
@@ -140,6 +146,26 @@ mod tests {
         let mut s = timed();
         s.at(9.0).clock("b-0", -20.0).at(30.5).append(7, "t#0", 0, 0).at(600.0).done(true);
         s.check(Late).holds(1);
+    }
+
+    #[test]
+    fn a_delayed_message_waits_behind_those_stored_before_the_clock_was_set_back() {
+        let after = |at: f64| {
+            let mut s = Story::new(Story::contract());
+            s.at(1.0).clock("b-0", -40.0).at(200.0).send_delayed(7, 0);
+            s.at(at).append(7, "t#0", 0, 0).at(600.0).done(true);
+            s
+        };
+        assert_eq!(after(241.0).check(Late).holds(1).legal[0].count, 1);
+        after(245.0).check(Late).violated(1);
+    }
+
+    #[test]
+    fn a_timer_does_not_wait_behind_others() {
+        let mut s = Story::new(Story::contract());
+        s.at(1.0).clock("b-0", -40.0).at(200.0).send_timed(7, 170.0, 0);
+        s.at(241.0).append(7, "t#0", 0, 0).at(600.0).done(true);
+        s.check(Late).violated(1);
     }
 
     #[test]

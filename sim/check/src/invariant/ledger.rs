@@ -22,7 +22,8 @@ Promised by: the consumer, not by Apache RocketMQ, which promises at-least-once 
 invariant shows that at-least-once is enough.
 
 Legal, and counted: duplicates that the ledger recognised; debits whose message was given up,
-dead-lettered, or lost as the contract allows.",
+dead-lettered, lost as the contract allows, or passed over by a group that was ahead of a log
+which lost its end.",
     check,
 };
 

@@ -101,8 +101,11 @@ fn conflict(facts: &Facts<'_>, findings: &mut Findings, sight: &Sight, first: &S
     // A consumer may hand out from its buffer what the power loss took, long after the offset was
     // given out again, so either of the two may have been in the log first.
     let ops = facts.ops_of(a.value).chain(facts.ops_of(b.value));
-    let sent = ops.map(|op| op.invoked).min().unwrap_or_default();
-    if facts.broker_down(sight.queue, &[How::PowerLoss], sent, b.at) {
+    let sent = ops.map(|op| op.invoked).min();
+    // What is not a message of the workload (the wish to recall one) was in the log when it was
+    // seen, at the latest.
+    let since = sent.map_or(a.at, |sent| sent.min(a.at));
+    if facts.broker_down(sight.queue, &[How::PowerLoss], since, b.at) {
         findings.legal("offset given out again after a power loss", evidence);
     } else {
         findings.violation(evidence);
@@ -115,6 +118,7 @@ mod tests {
     use crate::invariant::InvariantId::LogId;
     use crate::report::Status;
     use crate::story::Story;
+    use crate::story::features::TIMER;
 
     #[test]
     fn producer_broker_and_consumer_agree() {
@@ -154,6 +158,18 @@ mod tests {
         s.at(1.0).send(7, "t#0", 0).down("b-0", How::PowerLoss).at(3.0).up("b-0").recovered(0);
         s.send(8, "t#0", 0).consume("m1", "t#0", 0, 7);
         assert_eq!(s.check(LogId).status(Status::Holds).violations, 0);
+    }
+
+    #[test]
+    fn the_offset_of_what_nobody_sent_may_be_given_out_again_after_a_power_loss() {
+        let recalled = |how| {
+            let mut s = Story::new(Story::contract());
+            s.at(1.0).append_other(TIMER, 0).down("b-0", how).at(3.0).up("b-0").recovered(0);
+            s.send_timed(7, 9.0, 0).at(10.0).send(8, "t#0", 0).consume("m1", "t#0", 0, 8);
+            s
+        };
+        assert_eq!(recalled(How::PowerLoss).check(LogId).holds(1).legal[0].count, 1);
+        recalled(How::Kill).check(LogId).violated(1);
     }
 
     #[test]

@@ -20,8 +20,9 @@ by its own clock, must keep the message back.
 Promised by Apache RocketMQ: as long as the broker lives.
 
 Legal, and counted: the progress of delay levels is persisted every 10 s, that of the timer every
-second, so a crash of the broker may bring a message once more. A recall that comes too late, or
-that a power loss took, has no effect, and neither has it on copies of other attempts to send.",
+second, so a crash of the broker may bring each copy that waited once more. A recall that comes
+too late, or that a power loss took, has no effect, and neither has it on copies of other attempts
+to send.",
     check,
 };
 
@@ -60,7 +61,7 @@ fn count(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
         let records: Vec<_> = facts.own_copies(message).map(|copy| copy.record).collect();
         facts.evidence_of_timed(message, last.at, &what, &records)
     };
-    if copies <= waited + crashes(facts, last) {
+    if copies <= waited * (1 + crashes(facts, last)) {
         findings.legal("once more after a crash of the broker", evidence);
     } else {
         findings.violation(evidence);
@@ -147,6 +148,22 @@ mod tests {
         s.at(10.5).append(7, "t#0", 0, 0).down("b-0", How::Kill).at(12.0).up("b-0");
         s.at(13.0).append(7, "t#0", 1, 0);
         assert_eq!(s.check(Once).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_crash_may_bring_each_copy_that_waited_once_more() {
+        let repeated = |copies: i64| {
+            let mut s = Story::new(Story::contract());
+            s.at(1.0).invoke_as(7, "t", None, 1).append(7, LEVEL_1, 0, 0).append(7, LEVEL_1, 1, 0);
+            s.ok_after(7, LEVEL_1, 1, 2).at(3.0).append(7, "t#0", 0, 0).append(7, "t#0", 1, 0);
+            s.down("b-0", How::Kill).at(5.0).up("b-0");
+            for offset in 2..2 + copies {
+                s.append(7, "t#0", offset, 0);
+            }
+            s
+        };
+        assert_eq!(repeated(2).check(Once).holds(1).legal[0].count, 1);
+        repeated(3).check(Once).violated(1);
     }
 
     #[test]

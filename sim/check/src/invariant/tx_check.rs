@@ -22,9 +22,10 @@ Promised by Apache RocketMQ: the timeout, the interval and the maximum at any ti
 that it looks at; that it does not ask in vain while the broker lives.
 
 Legal, and counted: a message that was sent by several attempts has as many halves, which are
-asked about each by itself. A broker that went down begins its round of checks anew; it may have
-forgotten which half messages it had stored again, and then asks about each copy. With jumping
-clocks times are not judged.",
+asked about each by itself. A check stores the half message again, as a copy that is decided by
+itself: an answer to an older check does not end the newest. A broker that went down begins its
+round of checks anew; it may have forgotten which half messages it had stored again, and then
+asks about each copy. With jumping clocks times are not judged.",
     check,
 };
 
@@ -126,28 +127,42 @@ impl Case<'_> {
         }
     }
 
-    /// After the broker has noted the end it neither stores the half message again nor asks.
+    /// After the broker has noted the end it neither stores the half message again nor asks. The
+    /// end of a copy says nothing of a newer one, which a check under way had stored already.
     fn not_in_vain(&self, findings: &mut Findings) {
         let facts = self.facts;
         if self.attempts() > 1 {
             return;
         }
-        let ended = self.halves().filter_map(|half| {
-            let ends = facts.features.half_ends.get(&(half.queue, half.offset))?;
-            ends.iter().copied().find(|end| end.0 >= half.at)
-        });
-        let Some((end, end_record)) = ended.min() else { return };
-        let late = |at: SimTime, grace| at.since(end) > grace && !self.was_down(end, at);
-        let stored = self.halves().find(|half| late(half.at, ROUND_US));
-        let stored = stored.map(|half| (half.at, half.record));
-        let asked = self
-            .checks()
-            .find(|answer| late(answer.at, ASK_US) && !facts.trouble.disturbed(end, answer.at));
-        let asked = asked.map(|answer| (answer.at, answer.record));
-        if let Some((at, record)) = stored.or(asked) {
-            let what = "was asked about although the broker was done with it";
-            self.violation(findings, at, what, &[end_record, record]);
+        let mut halves = self.halves().peekable();
+        while let Some(half) = halves.next() {
+            let Some((end, end_record)) = self.end_of(half) else { continue };
+            let late = |at: SimTime, grace| at.since(end) > grace && !self.was_down(end, at);
+            let asked = self
+                .checks()
+                .find(|answer| late(answer.at, ASK_US) && !facts.trouble.disturbed(end, answer.at));
+            let (in_vain, at, record) = match (halves.peek(), asked) {
+                (Some(next), _) if late(next.at, ROUND_US) => (true, next.at, next.record),
+                (None, Some(asked)) => (true, asked.at, asked.record),
+                (Some(_), Some(asked)) => (false, asked.at, asked.record),
+                _ => continue,
+            };
+            let records = [end_record, record];
+            if in_vain {
+                let what = "was asked about although the broker was done with it";
+                self.violation(findings, at, what, &records);
+                return;
+            }
+            let what = "was asked about although an older copy of it was decided";
+            let why = "an older copy of a half message was decided, and not the newest";
+            findings.legal(why, || self.evidence(at, what, &records));
         }
+    }
+
+    /// When the broker noted that it is done with a copy of the half message.
+    fn end_of(&self, half: &Append) -> Option<(SimTime, u32)> {
+        let ends = self.facts.features.half_ends.get(&(half.queue, half.offset))?;
+        ends.iter().copied().find(|end| end.0 >= half.at)
     }
 
     fn attempts(&self) -> u64 {
@@ -254,6 +269,22 @@ mod tests {
         ended(50.0).check(TxCheck).violated(1);
         // A round that was under way.
         ended(21.0).check(TxCheck).holds(1);
+    }
+
+    #[test]
+    fn the_end_of_an_older_copy_does_not_end_the_newest() {
+        let checked_twice = |ended: &[i64]| {
+            let mut s = half();
+            s.at(20.0).append(7, HALF, 1, 0).checked(7, 1, Commit);
+            s.at(50.0).append(7, HALF, 2, 0).checked(7, 2, Commit);
+            for &offset in ended {
+                s.half_end(offset);
+            }
+            s.at(80.0).append(7, HALF, 3, 0).checked(7, 3, Commit).half_end(3);
+            s
+        };
+        assert_eq!(checked_twice(&[1]).check(TxCheck).holds(3).legal[0].count, 1);
+        checked_twice(&[1, 2]).check(TxCheck).violated(1);
     }
 
     #[test]

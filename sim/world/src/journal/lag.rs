@@ -36,6 +36,8 @@ pub struct Lag {
     hidden: Hidden,
     /// Which message a send was for that may be called back.
     timed: FxHashMap<OpId, Value>,
+    /// Messages that somebody asked to have back.
+    recalled: FxHashSet<Value>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Lag {
             delayed: FxHashMap::default(),
             hidden: Hidden::default(),
             timed: FxHashMap::default(),
+            recalled: FxHashSet::default(),
         }
     }
 
@@ -118,10 +121,12 @@ impl Lag {
             } => {
                 self.timed.insert(op, value);
             }
-            // It may come all the same; nobody can tell, so nobody waits for it.
+            // It may come all the same, as often as attempts were made to send it; nobody can tell,
+            // so nobody waits for it.
             Event::RecallInvoked { op } => {
                 if let Some(value) = self.timed.remove(&op) {
-                    self.comes((value, 0));
+                    self.recalled.insert(value);
+                    self.delayed.remove(&(value, 0));
                 }
             }
             Event::QueueMax { queue, offset } => self.recovered(names, queue, offset),
@@ -163,13 +168,13 @@ impl Lag {
         } else if topic == self.given_up_topic {
             self.halves.given_up(message.0);
         }
-        if self.waiting.contains(&topic) {
+        if !self.waiting.contains(&topic) {
+            self.comes(message);
+        } else if message.1 > 0 || !self.recalled.contains(&message.0) {
             self.delayed
                 .entry(message)
                 .or_default()
                 .push((queue, offset));
-        } else {
-            self.comes(message);
         }
     }
 
@@ -361,6 +366,28 @@ mod tests {
         });
         world.see("p", |_| Event::RecallInvoked { op: OpId(0) });
         assert_eq!(world.lag.left(), 0);
+    }
+
+    #[test]
+    fn no_copy_of_a_message_that_is_called_back_is_waited_for() {
+        let mut world = World::new();
+        world.see("p", |recorder| Event::SendInvoked {
+            op: recorder.next_op(),
+            value: Value(8),
+            topic: recorder.topic("u"),
+            order: None,
+            kind: SendKind::Timed,
+            delay_level: 0,
+            bytes: 1,
+        });
+        world.append(WAITING_TOPICS[1], 0, 8, 0);
+        world.append(WAITING_TOPICS[1], 1, 8, 0);
+        world.see("p", |_| Event::RecallInvoked { op: OpId(0) });
+        assert_eq!(world.lag.left(), 0, "one copy of each attempt");
+        world.append(WAITING_TOPICS[1], 2, 8, 0);
+        assert_eq!(world.lag.left(), 0, "a late attempt");
+        world.append(WAITING_TOPICS[0], 0, 8, 1);
+        assert_eq!(world.lag.left(), 1, "it came and is to come again");
     }
 
     #[test]

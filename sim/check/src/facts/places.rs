@@ -1,0 +1,46 @@
+//! Where consumers find a message, and whether a group had a right to leave it there.
+
+use crate::history::{GroupId, QueueRef, SimTime};
+
+use super::{Correction, Facts, Op};
+
+impl Facts<'_> {
+    /// Where consumers find the message of a call: its copies in its topic that are still there.
+    /// Where brokers cannot be watched, or kept no copy, it is the place that the send result
+    /// names, which for a message that waits is not known.
+    pub(crate) fn places(&self, op: &Op) -> Vec<(QueueRef, i64)> {
+        let copies = self.own_copies(op.value).filter(|copy| !copy.is_lost());
+        let mut places: Vec<_> = copies.map(|copy| (copy.queue, copy.offset)).collect();
+        if places.is_empty() && !op.waits() {
+            places.push((op.queue, op.offset));
+        }
+        places
+    }
+
+    /// Whether a power loss may have made a group pass a message over without anybody being wrong:
+    /// the log lost its end, and the group's position was ahead of it. Then the group either never
+    /// looks at what is stored at the freed offsets, or its position is corrected to the log's end,
+    /// and what its member had buffered below is dropped.
+    pub(crate) fn may_be_passed_over(&self, group: GroupId, op: &Op) -> bool {
+        if !self.log.is_known() {
+            return self.broker_power_lost(op.queue, SimTime(0), self.end());
+        }
+        let passed = |&(queue, offset): &(QueueRef, i64)| {
+            let past = |c: &Correction| (c.group, c.queue) == (group, queue) && c.to > offset;
+            self.broker_power_lost(queue, SimTime(0), self.end())
+                && (self.log.freed.contains(&(queue, offset)) || self.corrections.iter().any(past))
+        };
+        let places = self.places(op);
+        !places.is_empty() && places.iter().all(passed)
+    }
+
+    /// Whether an administrator set a group's offset behind a message.
+    pub(crate) fn was_skipped(&self, group: GroupId, op: &Op) -> bool {
+        let behind = |&(queue, offset): &(QueueRef, i64)| {
+            let sets = self.offsets.line(group, queue).map(|line| line.sets.iter());
+            sets.is_some_and(|mut sets| sets.any(|set| set.reset && set.offset > offset))
+        };
+        let places = self.places(op);
+        !places.is_empty() && places.iter().all(behind)
+    }
+}
