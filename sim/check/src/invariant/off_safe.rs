@@ -22,8 +22,9 @@ Promised by Apache RocketMQ: under client crashes and network faults (ProcessQue
 gives the offset to commit).
 
 Legal: the correction of an illegal position and an administrator's reset set the offset
-anywhere; before a corrected member pulls again it rests for 10 s, and may commit what it had. A message that has been with its listener for more than 15 minutes is sent back and
-counts as finished.",
+anywhere; before a corrected member pulls again it rests for 10 s, and may commit what it had. A
+message that has been with its listener for more than 15 minutes is sent back and counts as
+finished.",
     check,
 };
 
