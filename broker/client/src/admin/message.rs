@@ -118,11 +118,13 @@ impl Admin {
         header: &QueryMessageRequestHeader,
     ) -> Result<Vec<MessageExt>, ClientError> {
         let instance = &self.inner.instance;
-        if instance.routes.read().brokers_of(topic).is_empty() {
-            instance.update_route(topic).await?;
+        // Asked anew each time: in an old route a broker may be missing that was away for a moment.
+        let updated = instance.update_route(topic).await;
+        let brokers = instance.routes.read().brokers_of(topic);
+        if brokers.is_empty() {
+            updated?;
         }
         let (mut found, mut failed, mut answers) = (Vec::new(), None, 0);
-        let brokers = instance.routes.read().brokers_of(topic);
         for addr in brokers {
             let request = instance.request(RequestCode::QUERY_MESSAGE, header);
             match instance
