@@ -119,6 +119,7 @@ impl<'a> Builder<'a> {
             | Event::HalfEnded { .. }
             | Event::ClockSet { .. } => self.waiting(at, record),
             Event::Popped { .. }
+            | Event::HideInvoked { .. }
             | Event::Hidden { .. }
             | Event::AckInvoked { .. }
             | Event::AckEnded { .. } => self.popped(at, record),
@@ -546,6 +547,9 @@ impl<'a> Builder<'a> {
                 let delivery = of(delivery);
                 let hiding = hiding(0, visible_at_ms);
                 self.facts.features.pop(delivery, popped_at_ms, hiding);
+            }
+            Event::HideInvoked { delivery } => {
+                self.facts.features.change(of(delivery), at);
             }
             Event::Hidden {
                 delivery,

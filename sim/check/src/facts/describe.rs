@@ -288,6 +288,9 @@ impl Facts<'_> {
                 visible_at_ms,
                 ..
             } => format!("{} is hidden until {visible_at_ms} ms", popped(delivery.0)),
+            Event::HideInvoked { delivery } => {
+                format!("asks to hide {} for longer", popped(delivery.0))
+            }
             Event::Hidden {
                 delivery,
                 handle,

@@ -67,6 +67,8 @@ pub(crate) struct Pop {
     /// When the broker gave the message away, by its clock.
     pub(crate) popped_at_ms: i64,
     pub(crate) hidings: Vec<Hiding>,
+    /// The record of a change of the time that nobody has confirmed.
+    pub(crate) open_change: Option<u32>,
     pub(crate) acks: Vec<Ack>,
 }
 
@@ -154,8 +156,14 @@ impl Features {
         pop.hidings.push(hiding);
     }
 
+    pub(super) fn change(&mut self, delivery: u32, record: u32) {
+        self.pops.entry(delivery).or_default().open_change = Some(record);
+    }
+
     pub(super) fn hide(&mut self, delivery: u32, hiding: Hiding) {
-        self.pops.entry(delivery).or_default().hidings.push(hiding);
+        let pop = self.pops.entry(delivery).or_default();
+        pop.open_change = None;
+        pop.hidings.push(hiding);
     }
 
     pub(super) fn ack(&mut self, delivery: u32, at: SimTime, record: u32, handle: u16) {

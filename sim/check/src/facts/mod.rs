@@ -337,6 +337,26 @@ impl<'a> Facts<'a> {
         epoch_us.saturating_add(true_us).saturating_add(ahead_us)
     }
 
+    /// The last time up to another one at which a node's wall clock showed this; that other time if
+    /// it never did.
+    pub(crate) fn last_shown(&self, node: NodeId, wall_ms: i64, until: SimTime) -> SimTime {
+        let wall_us = wall_ms
+            .saturating_sub(self.contract.epoch_ms)
+            .saturating_mul(1000);
+        let settings = self.features.settings(node).iter().rev().copied();
+        let mut until_next = until;
+        for (from, ahead_us) in settings.chain([(SimTime(0), 0)]) {
+            let shown = u64::try_from(wall_us.saturating_sub(ahead_us)).map(SimTime);
+            if let Ok(shown) = shown
+                && (from..=until_next).contains(&shown)
+            {
+                return shown;
+            }
+            until_next = until_next.min(from);
+        }
+        until
+    }
+
     /// The time from which on a node's wall clock never shows less than this again.
     pub(crate) fn when_shown(&self, node: NodeId, wall_ms: i64) -> SimTime {
         let since_start = wall_ms.saturating_sub(self.contract.epoch_ms);

@@ -382,6 +382,12 @@ pub enum Event {
         /// Until when, by the broker's clock, in milliseconds since 1970.
         visible_at_ms: i64,
     },
+    /// A member asks to change the time for which a popped message is hidden. Unless
+    /// [`Hidden`](Self::Hidden) follows, the broker may have done it or not, or may do it later.
+    HideInvoked {
+        /// The delivery.
+        delivery: DeliveryId,
+    },
     /// A member changed the time for which a popped message is hidden, and got a new handle.
     Hidden {
         /// The delivery.

@@ -285,6 +285,7 @@ mod tests {
                     visible_at_ms: 1_762_790_460_000,
                 },
             ),
+            (member, Event::HideInvoked { delivery }),
             (
                 member,
                 Event::Hidden {

@@ -23,7 +23,8 @@ Promised by Apache RocketMQ: as long as the broker lives.
 
 Legal, and counted: after a crash of the broker an acknowledged message may come again. Where a
 group pops in order, so may one behind a message of the same pop that nobody acknowledged: the queue
-goes back to the first of those. Whether an acknowledgement counts that comes when the time is just
+goes back to the first of those. And so may one that was hidden twice over, as INV-INVIS says.
+Whether an acknowledgement counts that comes when the time is just
 over is not judged: the broker looks at acknowledgements when it revives what is due. It may also
 say yes to a stale handle, as long as that has no effect.",
     check,
@@ -97,6 +98,8 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         findings.legal("came again after a crash of the broker", evidence);
     } else if is_behind_another(case, of) {
         findings.legal("came again in order, behind one that was not acknowledged", evidence);
+    } else if let Some(why) = case.hidden_twice(next.at) {
+        findings.legal(why, evidence);
     } else {
         findings.violation(evidence);
     }
@@ -243,6 +246,23 @@ pub(super) mod tests {
         s.at(5.0).ack("m1", 7, 0, CallOutcome::Ok).down("b-0", How::Kill).at(7.0).up("b-0");
         s.at(8.0).pop("m2", "t#0", (0, 7), 18.0);
         assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn what_was_hidden_twice_over_comes_again_after_the_acknowledgement_of_one() {
+        let popped_again = || {
+            let mut s = popped();
+            s.at(11.0).ask_to_hide("m1", 7);
+            s
+        };
+        let mut s = popped_again();
+        s.at(13.5).pop("m2", "%RETRY%g_t#0", (0, 7), 23.5).ack("m2", 7, 0, CallOutcome::Ok);
+        s.at(22.5).pop("m1", "%RETRY%g_t#0", (1, 7), 32.5);
+        assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
+        let mut s = popped_again();
+        s.hide("m1", 7, 1, 21.0).ack("m1", 7, 1, CallOutcome::Ok);
+        s.at(22.5).pop("m1", "%RETRY%g_t#0", (0, 7), 32.5);
+        s.check(Handle).violated(1);
     }
 
     #[test]

@@ -68,9 +68,8 @@ impl<'a> Case<'a> {
 
     /// When the broker gave a message away. It may be handed out long after that, behind others.
     pub(super) fn popped_at(&self, delivery: &Delivery, pop: &Pop) -> SimTime {
-        let shown = |broker| self.facts.when_shown(broker, pop.popped_at_ms);
-        let popped = self.broker(delivery).map(shown);
-        popped.map_or(delivery.at, |popped| popped.min(delivery.at))
+        let shown = |broker| self.facts.last_shown(broker, pop.popped_at_ms, delivery.at);
+        self.broker(delivery).map_or(delivery.at, shown)
     }
 
     /// The first delivery after a time, but none that was popped before this one.
@@ -112,6 +111,40 @@ impl<'a> Case<'a> {
     pub(super) fn crashed(&self, (delivery, pop): (&Delivery, &Pop), to: SimTime) -> bool {
         let (hows, from) = (&[How::Kill, How::PowerLoss], self.popped_at(delivery, pop));
         self.facts.broker_down(delivery.queue, hows, from, to)
+    }
+
+    /// Why a message may have been hidden twice over before a time, so that it comes again although
+    /// one of its hidings lasts, or was ended. A broker obeys changes of the time of whatever stands
+    /// at the offset that the receipt names, even if it has revived that message since.
+    pub(super) fn hidden_twice(&self, to: SimTime) -> Option<&'static str> {
+        let mut before = self.pops().take_while(|(delivery, _)| delivery.at < to);
+        before.find_map(|(delivery, pop)| {
+            if self.is_late_change(delivery, pop) {
+                Some("a change of its time came late, and hid it once more")
+            } else if self.had_predecessor(delivery, to) {
+                Some("a receipt of a message that a power loss took named its offset")
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Whether another message was popped from the same place before a time: it was cut off.
+    fn had_predecessor(&self, delivery: &Delivery, to: SimTime) -> bool {
+        let copy = (self.group, delivery.queue, delivery.offset);
+        let mut before = self.facts.deliveries.iter().filter(|other| other.at < to);
+        before.any(|other| {
+            (other.group, other.queue, other.offset) == copy && other.value != self.message
+        })
+    }
+
+    /// Whether a change of the time may have been made when the time before it was over.
+    fn is_late_change(&self, delivery: &Delivery, pop: &Pop) -> bool {
+        let over = |pair: &[Hiding]| match pair {
+            [before, after] => self.hidden_for_us(delivery, before, after.at) <= 0,
+            _ => false,
+        };
+        pop.open_change.is_some() || pop.hidings.windows(2).any(over)
     }
 
     /// Whether a popped message that was not acknowledged came again.

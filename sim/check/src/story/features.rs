@@ -128,6 +128,12 @@ impl Story {
         self.note(member, event)
     }
 
+    /// A member asks to hide a message for longer, and nobody answers.
+    pub(crate) fn ask_to_hide(&mut self, member: &str, value: u64) -> &mut Self {
+        let delivery = self.last[&(member.to_owned(), value)];
+        self.note(member, Event::HideInvoked { delivery })
+    }
+
     pub(crate) fn hide(&mut self, member: &str, value: u64, handle: u16, until: f64) -> &mut Self {
         let delivery = self.last[&(member.to_owned(), value)];
         let visible_at_ms = (until * 1e3) as i64;

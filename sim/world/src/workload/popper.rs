@@ -227,6 +227,8 @@ impl Popper {
         let Some(handle) = in_hand.handle else {
             return;
         };
+        let delivery = in_hand.delivery;
+        self.pen().write(|_| Event::HideInvoked { delivery });
         let changed = self
             .consumer
             .change_invisible_duration(&mut in_hand.message, self.pops.invisible);
@@ -237,7 +239,6 @@ impl Popper {
         }
         let handle = handle.saturating_add(1);
         in_hand.handle = Some(handle);
-        let delivery = in_hand.delivery;
         let visible_at_ms = in_hand.message.receipt().visible_at();
         self.pen().write(|_| Event::Hidden {
             delivery,

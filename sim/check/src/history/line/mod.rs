@@ -123,6 +123,7 @@ lines! {
         reconsume: u32,
     }
     Popped { delivery: DeliveryId, popped_at_ms: i64, visible_at_ms: i64, }
+    HideInvoked { delivery: DeliveryId, }
     Hidden { delivery: DeliveryId, handle: u16, visible_at_ms: i64, }
     AckInvoked { delivery: DeliveryId, handle: u16, }
     AckEnded { delivery: DeliveryId, outcome: CallOutcome, }
