@@ -98,7 +98,7 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         findings.legal("came again after a crash of the broker", evidence);
     } else if is_behind_another(case, of) {
         findings.legal("came again in order, behind one that was not acknowledged", evidence);
-    } else if let Some(why) = case.hidden_twice(next.at) {
+    } else if let Some(why) = case.hidden_twice(delivery, next) {
         findings.legal(why, evidence);
     } else {
         findings.violation(evidence);
@@ -263,6 +263,15 @@ pub(super) mod tests {
         s.hide("m1", 7, 1, 21.0).ack("m1", 7, 1, CallOutcome::Ok);
         s.at(22.5).pop("m1", "%RETRY%g_t#0", (0, 7), 32.5);
         s.check(Handle).violated(1);
+    }
+
+    #[test]
+    fn what_a_crash_gave_to_two_members_comes_again_after_the_acknowledgement_of_one() {
+        let mut s = popped();
+        s.down("b-0", How::PowerLoss).at(4.0).up("b-0").at(6.0).pop("m2", "t#0", (0, 7), 16.0);
+        s.at(9.0).hide("m1", 7, 1, 19.0).ack("m2", 7, 0, CallOutcome::Ok);
+        s.at(20.5).pop("m2", "%RETRY%g_t#0", (0, 7), 30.5);
+        assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
     }
 
     #[test]

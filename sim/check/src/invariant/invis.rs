@@ -26,8 +26,8 @@ Legal, and counted: a broker that crashed has forgotten what it had hidden in me
 whose clock was set back had hidden by the time before. A change of the time that reaches the broker
 when the time is over hides a message once more that has come again already: from then on it comes
 twice. So does a change with the receipt of a message that a power loss took, for the one that is at
-its offset now. A message that was reconsumed as often as its group allows is given up by its
-consumer.",
+its offset now, and one with a receipt of which a crash has made the broker forget. A message that
+was reconsumed as often as its group allows is given up by its consumer.",
     check,
 };
 
@@ -70,7 +70,7 @@ fn hidden(case: &Case<'_>, findings: &mut Findings, (delivery, pop): (&Delivery,
         findings.legal("came again early after a crash of the broker", evidence);
     } else if back {
         findings.legal("came again early by a clock that was set back", evidence);
-    } else if let Some(why) = case.hidden_twice(next.at) {
+    } else if let Some(why) = case.hidden_twice(delivery, next) {
         findings.legal(why, evidence);
     } else {
         findings.violation(evidence);

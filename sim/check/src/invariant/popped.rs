@@ -113,16 +113,27 @@ impl<'a> Case<'a> {
         self.facts.broker_down(delivery.queue, hows, from, to)
     }
 
-    /// Why a message may have been hidden twice over before a time, so that it comes again although
-    /// one of its hidings lasts, or was ended. A broker obeys changes of the time of whatever stands
-    /// at the offset that the receipt names, even if it has revived that message since.
-    pub(super) fn hidden_twice(&self, to: SimTime) -> Option<&'static str> {
+    /// Why a message may have been hidden twice over, so that it comes again although the hiding of
+    /// this delivery lasts, or was ended. A broker obeys changes of the time of whatever stands at
+    /// the offset that the receipt names, even if it has revived that message since. Only what was
+    /// revived comes again by that, and that is another copy.
+    pub(super) fn hidden_twice(
+        &self,
+        delivery: &Delivery,
+        next: &Delivery,
+    ) -> Option<&'static str> {
+        if (delivery.queue, delivery.offset) == (next.queue, next.offset) {
+            return None;
+        }
+        let to = next.at;
         let mut before = self.pops().take_while(|(delivery, _)| delivery.at < to);
         before.find_map(|(delivery, pop)| {
             if self.is_late_change(delivery, pop) {
                 Some("a change of its time came late, and hid it once more")
             } else if self.had_predecessor(delivery, to) {
                 Some("a receipt of a message that a power loss took named its offset")
+            } else if self.is_forgotten(delivery, pop, to) {
+                Some("a crash of the broker forgot a pop, and both receipts count")
             } else {
                 None
             }
@@ -135,6 +146,18 @@ impl<'a> Case<'a> {
         let mut before = self.facts.deliveries.iter().filter(|other| other.at < to);
         before.any(|other| {
             (other.group, other.queue, other.offset) == copy && other.value != self.message
+        })
+    }
+
+    /// Whether a broker that crashed popped the same copy again before a time.
+    fn is_forgotten(&self, delivery: &Delivery, pop: &Pop, to: SimTime) -> bool {
+        let popped = self.popped_at(delivery, pop);
+        let mut before = self.pops().filter(|(other, _)| other.at < to);
+        before.any(|(other, anew)| {
+            let again = self.popped_at(other, anew);
+            (other.queue, other.offset) == (delivery.queue, delivery.offset)
+                && again > popped
+                && self.crashed((delivery, pop), again)
         })
     }
 
