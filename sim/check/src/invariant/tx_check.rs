@@ -37,6 +37,9 @@ const JITTER_US: u64 = 1_000_000;
 const ROUND_US: u64 = 5_000_000;
 const ASK_US: u64 = 10_000_000;
 
+/// What a broker may do that forgot which half messages it had stored again.
+const SEVERAL: &str = "several copies of a half message asked about after the broker was down";
+
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
     if facts.features.answers.is_empty() {
         return;
@@ -119,8 +122,7 @@ impl Case<'_> {
             let what = format!("was asked about again after {:.3}s", to.since(from) as f64 / 1e6);
             let records = [one.record, next.record];
             if self.was_down(sent.unwrap_or(from), to) {
-                let why = "several copies of a half message asked about after the broker was down";
-                findings.legal(why, || self.evidence(next.at, &what, &records));
+                findings.legal(SEVERAL, || self.evidence(next.at, &what, &records));
             } else {
                 self.violation(findings, next.at, &what, &records);
             }
@@ -148,6 +150,12 @@ impl Case<'_> {
                 _ => continue,
             };
             let records = [end_record, record];
+            let since = self.halves().next().map_or(half.at, |first| first.at);
+            if in_vain && self.was_down(since, at) {
+                let what = "was asked about although the broker was done with a copy of it";
+                findings.legal(SEVERAL, || self.evidence(at, what, &records));
+                return;
+            }
             if in_vain {
                 let what = "was asked about although the broker was done with it";
                 self.violation(findings, at, what, &records);
@@ -247,6 +255,22 @@ mod tests {
         s.at(2.0).down("b-0", How::Kill).at(3.0).up("b-0");
         s.at(40.0).checked(7, 1, Unknown).at(40.1).checked(7, 2, Unknown);
         assert_eq!(s.check(TxCheck).holds(2).legal.len(), 1);
+    }
+
+    #[test]
+    fn after_a_crash_the_end_of_one_copy_does_not_end_the_others() {
+        let decided = |crash: bool| {
+            let mut s = half();
+            s.at(20.0).append(7, HALF, 1, 0).checked(7, 1, Unknown);
+            if crash {
+                s.down("b-0", How::Kill).at(22.0).up("b-0");
+            }
+            s.at(50.0).append(7, HALF, 2, 0).append(7, HALF, 3, 0).checked(7, 2, Commit);
+            s.half_end(3).at(80.0).append(7, HALF, 4, 0).checked(7, 2, Commit).half_end(4);
+            s
+        };
+        assert_eq!(decided(true).check(TxCheck).holds(3).legal.len(), 1);
+        decided(false).check(TxCheck).violated(1);
     }
 
     #[test]
