@@ -1,8 +1,9 @@
-//! Where consumers find a message, and whether a group had a right to leave it there.
+//! Where messages are: where consumers find them, whether a group had a right to leave them there,
+//! and when the half of a transaction was done with.
 
 use crate::history::{GroupId, QueueRef, SimTime};
 
-use super::{Correction, Facts, Op};
+use super::{Append, Correction, Facts, Op};
 
 impl Facts<'_> {
     /// Where consumers find the message of a call: its copies in its topic that are still there.
@@ -32,6 +33,14 @@ impl Facts<'_> {
         };
         let places = self.places(op);
         !places.is_empty() && places.iter().all(passed)
+    }
+
+    /// When a broker noted that it is done with a copy of a half message, and the record. What was
+    /// noted after a recovery cut the copy off is about another one, at the same offset.
+    pub(crate) fn end_of_half(&self, half: &Append) -> Option<(SimTime, u32)> {
+        let ends = self.features.half_ends.get(&(half.queue, half.offset))?;
+        let of_it = |end: &&(SimTime, u32)| end.1 > half.record && end.1 < half.cut;
+        ends.iter().find(of_it).copied()
     }
 
     /// Whether an administrator set a group's offset behind a message.

@@ -102,11 +102,8 @@ impl Case<'_> {
         if !facts.log.is_known() || !committed || rolled_back || !self.sights().is_empty() {
             return;
         }
-        let ends = facts.copies_in(self.message, TopicKind::Half).find_map(|half| {
-            let ends = facts.features.half_ends.get(&(half.queue, half.offset))?;
-            ends.iter().copied().find(|end| end.0 >= half.at)
-        });
-        if let Some((at, record)) = ends {
+        let mut halves = facts.copies_in(self.message, TopicKind::Half);
+        if let Some((at, record)) = halves.find_map(|half| facts.end_of_half(half)) {
             let what = "was committed and is done with, but never became visible";
             findings.violation(|| self.evidence(what, at, record));
         } else if let Some(copy) = facts.copies_in(self.message, TopicKind::Discarded).next() {
@@ -128,6 +125,7 @@ impl Case<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::history::How;
     use crate::history::TransactionState::{Commit, Rollback, Unknown};
     use crate::invariant::InvariantId::TxAtom;
     use crate::report::Status;
@@ -146,6 +144,14 @@ mod tests {
         s.local(7, Commit).append(7, "t#0", 0, 0).half_end(0).consume("m1", "t#0", 0, 7);
         let report = s.check(TxAtom).holds(1);
         assert!(report.legal.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_another_half_at_the_offset_of_a_lost_one_says_nothing() {
+        let mut s = half();
+        s.local(7, Commit).down("b-0", How::PowerLoss).at(5.0).up("b-0").recovered(0);
+        s.send_half(8, 0).local(8, Commit).append(8, "t#0", 0, 0).half_end(0);
+        s.check(TxAtom).holds(2);
     }
 
     #[test]

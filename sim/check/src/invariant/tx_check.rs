@@ -138,7 +138,7 @@ impl Case<'_> {
         }
         let mut halves = self.halves().peekable();
         while let Some(half) = halves.next() {
-            let Some((end, end_record)) = self.end_of(half) else { continue };
+            let Some((end, end_record)) = facts.end_of_half(half) else { continue };
             let late = |at: SimTime, grace| at.since(end) > grace && !self.was_down(end, at);
             let asked = self
                 .checks()
@@ -165,12 +165,6 @@ impl Case<'_> {
             let why = "an older copy of a half message was decided, and not the newest";
             findings.legal(why, || self.evidence(at, what, &records));
         }
-    }
-
-    /// When the broker noted that it is done with a copy of the half message.
-    fn end_of(&self, half: &Append) -> Option<(SimTime, u32)> {
-        let ends = self.facts.features.half_ends.get(&(half.queue, half.offset))?;
-        ends.iter().copied().find(|end| end.0 >= half.at)
     }
 
     fn attempts(&self) -> u64 {

@@ -58,7 +58,7 @@ fn in_log(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
         });
         return;
     }
-    let ended = |half: &Append| facts.features.half_ends.contains_key(&(half.queue, half.offset));
+    let ended = |half: &Append| facts.end_of_half(half).is_some();
     if stored.clone().any(ended) || facts.own_copies(message).any(|copy| !copy.is_lost()) {
         return;
     }
@@ -121,6 +121,14 @@ mod tests {
         let mut s = half();
         s.at(200.0).append(7, GIVEN_UP, 0, 0).at(600.0).done(true);
         assert_eq!(s.check(TxTerm).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn the_end_of_a_lost_half_is_not_that_of_the_next_at_its_offset() {
+        let mut s = half();
+        s.local(7, Commit).half_end(0).down("b-0", How::PowerLoss).at(5.0).up("b-0").recovered(0);
+        s.send_half(8, 0).at(600.0).done(true);
+        s.check(TxTerm).violated(1);
     }
 
     #[test]
