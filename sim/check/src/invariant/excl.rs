@@ -44,6 +44,21 @@ const STOP_US: u64 = 30_000_000;
 struct Call<'a> {
     delivery: &'a Delivery,
     until: SimTime,
+    /// If it was popped, when the broker's clock lets the message be seen again, in milliseconds.
+    visible_at_ms: Option<i64>,
+}
+
+impl Call<'_> {
+    /// Whether it keeps others from its queue at a time. The clock may be set back later, which hides
+    /// the message once more.
+    fn is_running(&self, facts: &Facts<'_>, at: SimTime) -> bool {
+        let broker = facts.broker_of(self.delivery.queue);
+        let hiding = self.visible_at_ms.zip(broker);
+        let is_hidden = hiding.is_none_or(|(visible_at_ms, broker)| {
+            facts.wall_us(broker, at) < visible_at_ms.saturating_mul(1000)
+        });
+        self.until > at && is_hidden
+    }
 }
 
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
@@ -63,11 +78,13 @@ fn check(facts: &Facts<'_>, findings: &mut Findings) {
         if calls.first().is_some_and(|call| call.delivery.node != delivery.node) {
             findings.exercise();
         }
-        if let Some(other) = last.filter(|call| call.until > delivery.at) {
+        if let Some(other) = last.filter(|call| call.is_running(facts, delivery.at)) {
             report(facts, findings, other.delivery, delivery);
         }
-        let until = end(facts, delivery).min(hidden_until(facts, id, delivery));
-        note(calls, Call { delivery, until });
+        let hiding = facts.features.pops.get(&id).and_then(|pop| pop.hidings.last());
+        let visible_at_ms = hiding.map(|hiding| hiding.visible_at_ms);
+        let until = end(facts, delivery).min(hidden_until(facts, delivery, visible_at_ms));
+        note(calls, Call { delivery, until, visible_at_ms });
     }
 }
 
@@ -91,11 +108,10 @@ fn note<'a>(calls: &mut Vec<Call<'a>>, call: Call<'a>) {
 }
 
 /// Until when a delivery keeps its queue from other members: without end unless it was popped.
-fn hidden_until(facts: &Facts<'_>, id: u32, delivery: &Delivery) -> SimTime {
-    let hiding = facts.features.pops.get(&id).and_then(|pop| pop.hidings.last());
-    let hiding = hiding.zip(facts.broker_of(delivery.queue));
-    hiding.map_or(SimTime(u64::MAX), |(hiding, broker)| {
-        facts.when_shown(broker, hiding.visible_at_ms)
+fn hidden_until(facts: &Facts<'_>, delivery: &Delivery, visible_at_ms: Option<i64>) -> SimTime {
+    let hiding = visible_at_ms.zip(facts.broker_of(delivery.queue));
+    hiding.map_or(SimTime(u64::MAX), |(visible_at_ms, broker)| {
+        facts.when_shown(broker, visible_at_ms)
     })
 }
 
@@ -251,6 +267,14 @@ mod tests {
     fn a_member_that_is_slower_than_its_invisible_time_may_be_joined_by_another() {
         let mut s = popped_in_order();
         s.at(12.5).pop("m2", "t#0", (0, 7), 22.0).finish("m1", 7, Outcome::Consumed);
+        assert!(s.check(Excl).holds(1).legal.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_later_does_not_hide_what_another_has_begun_with() {
+        let mut s = popped_in_order();
+        s.at(12.5).pop("m2", "t#0", (0, 7), 22.0).at(13.0).clock("b-0", -30.0);
+        s.at(14.0).finish("m1", 7, Outcome::Consumed);
         assert!(s.check(Excl).holds(1).legal.is_empty());
     }
 
