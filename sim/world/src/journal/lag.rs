@@ -34,6 +34,8 @@ pub struct Lag {
     delayed: FxHashMap<Delayed, Vec<(QueueRef, i64)>>,
     /// Messages that were popped.
     hidden: Hidden,
+    /// Queues of a broker that is being recovered of which it has not said that they are there.
+    unconfirmed: FxHashSet<QueueRef>,
     /// Which message a send was for that may be called back.
     timed: FxHashMap<OpId, Value>,
     /// Messages that somebody asked to have back.
@@ -93,6 +95,7 @@ impl Lag {
             reached: FxHashMap::default(),
             delayed: FxHashMap::default(),
             hidden: Hidden::default(),
+            unconfirmed: FxHashSet::default(),
             timed: FxHashMap::default(),
             recalled: FxHashSet::default(),
         }
@@ -105,7 +108,15 @@ impl Lag {
 
     /// Takes note of an event.
     pub fn see(&mut self, names: &Names, node: NodeId, event: &Event) {
+        let recovers = matches!(event, Event::Recovered { .. } | Event::QueueMax { .. });
+        if !recovers {
+            // All that a broker still has it names in one go.
+            for queue in std::mem::take(&mut self.unconfirmed) {
+                self.recovered(names, queue, 0);
+            }
+        }
         match *event {
+            Event::Recovered { .. } => self.unconfirmed = self.queues_of(names, node),
             Event::Appended {
                 queue,
                 offset,
@@ -129,7 +140,10 @@ impl Lag {
                     self.delayed.remove(&(value, 0));
                 }
             }
-            Event::QueueMax { queue, offset } => self.recovered(names, queue, offset),
+            Event::QueueMax { queue, offset } => {
+                self.unconfirmed.remove(&queue);
+                self.recovered(names, queue, offset);
+            }
             Event::HalfEnded { queue, offset } => self.halves.ended(queue, offset),
             Event::OffsetSet {
                 group,
@@ -186,6 +200,14 @@ impl Lag {
                 self.delayed.remove(&message);
             }
         }
+    }
+
+    /// The queues on a broker.
+    fn queues_of(&self, names: &Names, node: NodeId) -> FxHashSet<QueueRef> {
+        let broker = names.serves(node);
+        let is_its =
+            |queue: &&QueueRef| names.queue_of(**queue).map(|queue| queue.broker) == broker;
+        self.ends.keys().filter(is_its).copied().collect()
     }
 
     fn recovered(&mut self, names: &Names, queue: QueueRef, end: i64) {
@@ -345,6 +367,24 @@ mod tests {
             offset: 1,
         });
         assert_eq!(world.lag.left(), 1);
+    }
+
+    #[test]
+    fn a_queue_that_is_not_there_any_more_after_a_power_loss_leaves_nothing() {
+        let mut world = World::new();
+        world.recorder.broker_node("broker-a", "broker-a");
+        world.append(WAITING_TOPICS[0], 0, 1, 1);
+        world.append(WAITING_TOPICS[1], 0, 2, 0);
+        world.see("broker-a", |_| Event::Recovered {
+            max_physical: 0,
+            truncated_bytes: 0,
+        });
+        world.see("broker-a", |recorder| Event::QueueMax {
+            queue: recorder.queue(WAITING_TOPICS[1], "broker-a", 0),
+            offset: 1,
+        });
+        world.append("u", 0, 3, 0);
+        assert_eq!(world.lag.left(), 1, "what the other queue holds");
     }
 
     #[test]
