@@ -16,7 +16,8 @@ Judged by: what producers were asked. The first time, the half message must be o
 timeout (6 s); between two times about the same half message at least the interval (30 s) must
 lie, less a second; the number of the check must not exceed the maximum (15). Where brokers can
 be watched: once the broker has noted that it is done with the half message it must not store it
-again for a check (with 5 s of grace for a round that is under way), nor may it ask 10 s later.
+again for a check (with 5 s of grace for a round that is under way, or half the interval if that
+is less), nor may it ask 10 s later.
 
 Promised by Apache RocketMQ: the timeout, the interval and the maximum at any time, by the clocks
 that it looks at; that it does not ask in vain while the broker lives.
@@ -32,8 +33,8 @@ asks about each copy. With jumping clocks times are not judged.",
 /// How much closer two rounds may follow each other at a producer, in microseconds.
 const JITTER_US: u64 = 1_000_000;
 
-/// How long after the end of a half message a round that did not know of it may store it again, and
-/// may ask, in microseconds.
+/// How long after the end of a half message a round that did not know of it may store it again, at
+/// most, and may ask, in microseconds.
 const ROUND_US: u64 = 5_000_000;
 const ASK_US: u64 = 10_000_000;
 
@@ -136,6 +137,8 @@ impl Case<'_> {
         if self.attempts() > 1 {
             return;
         }
+        let interval = facts.contract.transactions.interval_ms * 1000;
+        let grace = ROUND_US.min(interval / 2);
         let mut halves = self.halves().peekable();
         while let Some(half) = halves.next() {
             let Some((end, end_record)) = facts.end_of_half(half) else { continue };
@@ -144,7 +147,7 @@ impl Case<'_> {
                 .checks()
                 .find(|answer| late(answer.at, ASK_US) && !facts.trouble.disturbed(end, answer.at));
             let (in_vain, at, record) = match (halves.peek(), asked) {
-                (Some(next), _) if late(next.at, ROUND_US) => (true, next.at, next.record),
+                (Some(next), _) if late(next.at, grace) => (true, next.at, next.record),
                 (None, Some(asked)) => (true, asked.at, asked.record),
                 (Some(_), Some(asked)) => (false, asked.at, asked.record),
                 _ => continue,
