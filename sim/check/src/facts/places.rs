@@ -26,6 +26,10 @@ impl Facts<'_> {
         if !self.log.is_known() {
             return self.broker_power_lost(op.queue, SimTime(0), self.end());
         }
+        // What tells which popped messages are to come again may be lost as well.
+        if self.group(group).pop && self.broker_power_lost(op.queue, op.invoked, self.end()) {
+            return true;
+        }
         let passed = |&(queue, offset): &(QueueRef, i64)| {
             let past = |c: &Correction| (c.group, c.queue) == (group, queue) && c.to > offset;
             self.broker_power_lost(queue, SimTime(0), self.end())

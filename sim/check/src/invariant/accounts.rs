@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::{Facts, NONE, Op, TopicKind};
-use crate::history::{Event, GroupId, SendKind, SimTime};
+use crate::facts::{Delivery, Facts, NONE, Op, TopicKind};
+use crate::history::{Event, GroupId, Outcome, SendKind, SimTime};
 use crate::report::Evidence;
 
 use super::Findings;
@@ -129,6 +129,11 @@ fn balance(
     let passed = |op: &Op| facts.may_be_passed_over(GroupId(group), op);
     let excuse = if ended.next().is_some() || facts.fate(message).is_gone() {
         Some("a debit whose message was given up, dead-lettered or legally lost")
+    } else if facts
+        .ok_op(message)
+        .is_some_and(|op| is_retry_lost(facts, op, GroupId(group)))
+    {
+        Some("a debit whose message failed, and whose retry a power loss may have taken")
     } else if facts.ok_op(message).is_some_and(passed) {
         Some("a debit passed over by a group that was ahead of a log which lost its end")
     } else {
@@ -143,6 +148,13 @@ fn balance(
             .violation(|| evidence(facts, message, "was debited and never credited", &[debit])),
         None => {}
     }
+}
+
+/// Whether a power loss may have taken the copy of a message that was to come again.
+fn is_retry_lost(facts: &Facts<'_>, op: &Op, group: GroupId) -> bool {
+    let failed = |d: &Delivery| d.group == group && d.outcome == Some(Outcome::Later);
+    let failed = facts.each(facts.deliveries_of.of(op.value)).any(failed);
+    failed && facts.broker_power_lost(op.queue, op.invoked, facts.end())
 }
 
 fn evidence(facts: &Facts<'_>, message: u32, what: &str, entries: &[&Entry]) -> Evidence {
@@ -255,5 +267,25 @@ mod tests {
         s.debit(7, -50);
         s.at(300.0).append(7, GIVEN_UP, 0, 0).at(600.0).done(true);
         assert_eq!(s.check(Ledger).holds(1).legal[0].count, 1);
+    }
+
+    #[test]
+    fn a_debit_whose_message_failed_and_may_be_lost_is_counted() {
+        use crate::history::Outcome;
+        let failed = |how: How| {
+            let mut s = half();
+            s.debit(7, -50)
+                .local(7, Commit)
+                .append(7, "t#0", 0, 0)
+                .half_end(0);
+            s.deliver("m1", "t#0", 0, 7).finish("m1", 7, Outcome::Later);
+            s.down("b-0", how).at(5.0).up("b-0").at(600.0).done(true);
+            s
+        };
+        assert_eq!(
+            failed(How::PowerLoss).check(Ledger).holds(1).legal[0].count,
+            1
+        );
+        failed(How::Kill).check(Ledger).violated(1);
     }
 }

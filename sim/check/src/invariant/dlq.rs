@@ -134,13 +134,15 @@ impl Case<'_> {
     }
 
     /// Whether several copies of the message are on their way, each with a chain of retries: it was
-    /// sent more than once, or failed more than once at the same count.
+    /// sent more than once, stored more than once, or failed more than once at the same count.
     fn has_copies_below(&self, count: u32) -> bool {
         let failures = |k| {
             let failed = |d: &&Delivery| d.reconsume == k && d.outcome == Some(Outcome::Later);
             self.deliveries().filter(failed).count()
         };
-        self.facts.sent_once(self.message).is_none() || (0..count).any(|k| failures(k) > 1)
+        let stored = self.facts.own_copies(self.message).count();
+        let sent_once = self.facts.sent_once(self.message).is_some();
+        !sent_once || stored > 1 || (0..count).any(|k| failures(k) > 1)
     }
 
     fn is_calm(&self, from: SimTime, to: SimTime) -> bool {
@@ -271,5 +273,17 @@ mod tests {
         let mut s = Story::new(Story::contract());
         s.at(50.0).send(7, "t#0", 0).deliver("m1", "t#0", 0, 7).finish("m1", 7, Outcome::Later);
         s.check(Dlq).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn a_message_that_was_committed_twice_may_come_after_the_dead_letter_of_a_copy() {
+        use crate::history::TransactionState::Commit;
+        let group = GroupContract { max_reconsume: 0, ..GroupContract::concurrent("g", &["t"]) };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.at(1.0).assign("m1", "t#0").at(50.0).send_half(7, 0).local(7, Commit).local(7, Commit);
+        s.append(7, "t#0", 0, 0).append(7, "t#0", 1, 0).deliver("m1", "t#0", 0, 7);
+        s.finish("m1", 7, Outcome::Later).append(7, "%DLQ%g#0", 0, 1);
+        s.at(52.0).consume("m1", "t#0", 1, 7).at(500.0).done(true);
+        assert_eq!(s.check(Dlq).holds(1).legal[0].count, 1);
     }
 }

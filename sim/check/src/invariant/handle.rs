@@ -23,10 +23,11 @@ Promised by Apache RocketMQ: as long as the broker lives.
 
 Legal, and counted: after a crash of the broker an acknowledged message may come again. Where a
 group pops in order, so may one behind a message of the same pop that nobody acknowledged: the queue
-goes back to the first of those. And so may one that was hidden twice over, as INV-INVIS says.
-Whether an acknowledgement counts that comes when the time is just
-over is not judged: the broker looks at acknowledgements when it revives what is due. It may also
-say yes to a stale handle, as long as that has no effect.",
+goes back to the first of those. And so may one that was hidden twice over, as INV-INVIS says, or
+one whose time was over before the broker's clock was set back. Whether an acknowledgement counts
+that comes when the time is just over is not judged: the broker looks at acknowledgements when it
+revives what is due. It may also say yes to a stale handle, as long as that has no effect, and no
+to an acknowledgement that repeats one without an answer.",
     check,
 };
 
@@ -78,7 +79,11 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
         let hiding = pop.hiding_at(ack.invoked);
         let spare = hiding.map_or(0, |hiding| case.hidden_for_us(delivery, hiding, ack.ended));
         let popped = case.popped_at(delivery, pop);
-        if spare > SPARE_US && !facts.trouble.disturbed(popped, ack.ended) {
+        // One before it may have counted although nobody said so.
+        let before =
+            |other: &Ack| other.record < ack.record && other.outcome != CallOutcome::Refused;
+        let again = pop.acks.iter().any(before);
+        if spare > SPARE_US && !again && !facts.trouble.disturbed(popped, ack.ended) {
             findings.violation(|| {
                 let records = [ack.record, ack.end_record];
                 case.evidence(
@@ -94,8 +99,12 @@ fn valid(case: &Case<'_>, findings: &mut Findings, of: (&Delivery, &Pop), ack: &
     let Some(next) = case.next_after(of, ack.ended) else { return };
     let evidence =
         || case.evidence(of, next.at, "came again after it was acknowledged", &[next.record]);
+    let broker = case.broker(delivery);
+    let features = &facts.features;
     if case.crashed(of, next.at) {
         findings.legal("came again after a crash of the broker", evidence);
+    } else if broker.is_some_and(|broker| features.went_back(broker, delivery.at, ack.ended)) {
+        findings.legal("its time had been over by a clock that was set back", evidence);
     } else if is_behind_another(case, of) {
         findings.legal("came again in order, behind one that was not acknowledged", evidence);
     } else if let Some(why) = case.hidden_twice(delivery, next) {
@@ -293,5 +302,20 @@ pub(super) mod tests {
         let mut s = popped();
         s.at(5.0).ack("m1", 7, 0, CallOutcome::Unknown);
         s.check(Handle).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn what_repeats_an_acknowledgement_without_an_answer_may_be_refused() {
+        let mut s = popped();
+        s.at(3.0).ack("m1", 7, 0, CallOutcome::Unknown).ack("m1", 7, 0, CallOutcome::Refused);
+        s.check(Handle).holds(1);
+    }
+
+    #[test]
+    fn a_message_whose_time_was_over_before_the_clock_was_set_back_may_come_again() {
+        let mut s = popped();
+        s.at(13.0).clock("b-0", -5.0).ack("m1", 7, 0, CallOutcome::Ok);
+        s.at(14.0).pop("m2", "%RETRY%g_t#0", (0, 7), 24.0);
+        assert_eq!(s.check(Handle).holds(1).legal[0].count, 1);
     }
 }

@@ -26,8 +26,9 @@ Legal, and counted: a broker that crashed has forgotten what it had hidden in me
 whose clock was set back had hidden by the time before. A change of the time that reaches the broker
 when the time is over hides a message once more that has come again already: from then on it comes
 twice. So does a change with the receipt of a message that a power loss took, for the one that is at
-its offset now, and one with a receipt of which a crash has made the broker forget. A message that
-was reconsumed as often as its group allows is given up by its consumer.",
+its offset now. And a crash may bring a message back to its old place that the broker had popped
+before, and revives as well. A message that was reconsumed as often as its group allows is given up
+by its consumer.",
     check,
 };
 
@@ -195,6 +196,19 @@ pub(super) mod tests {
         s.pop("m2", "t#0", (1, 8), 16.0).at(7.0).pop_late("m1", "t#0", (1, 8), (2.0, 12.0));
         s.ack("m2", 8, 0, CallOutcome::Ok).ack("m1", 7, 0, CallOutcome::Ok).at(600.0).done(true);
         s.check(Invis).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn a_crash_may_bring_back_what_is_revived_as_well() {
+        let mut s = popped();
+        s.down("b-0", How::Kill).at(4.0).up("b-0").at(12.5);
+        s.append(7, "%RETRY%g_t#0", 0, 1).pop("m2", "%RETRY%g_t#0", (0, 7), 22.5);
+        s.at(14.0).pop("m1", "t#0", (0, 7), 24.0);
+        assert_eq!(s.check(Invis).holds(2).legal[0].count, 1);
+        let mut s = popped();
+        s.at(12.5).append(7, "%RETRY%g_t#0", 0, 1).pop("m2", "%RETRY%g_t#0", (0, 7), 22.5);
+        s.at(14.0).pop("m1", "t#0", (0, 7), 24.0);
+        s.check(Invis).violated(1);
     }
 
     #[test]

@@ -90,7 +90,8 @@ fn recalled(facts: &Facts<'_>, findings: &mut Findings, message: u32) {
         facts.evidence_of_timed(message, copy.at, what, &records)
     };
     let lost = facts.broker_power_lost(copy.queue, op.invoked, copy.at);
-    if lost || !in_time(facts, node, timer, recall.ended) {
+    let visible = facts.own_copies(message).any(|copy| copy.at <= recall.ended);
+    if lost || visible || !in_time(facts, node, timer, recall.ended) {
         findings.legal("recalled too late, or a power loss took the recall", evidence);
     } else {
         findings.violation(evidence);
@@ -204,5 +205,14 @@ mod tests {
         let mut s = Story::new(Story::contract());
         s.at(1.0).send(7, "t#0", 0);
         s.check(Once).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn what_was_visible_before_it_was_recalled_may_come_again_after_a_crash() {
+        let mut s = timed();
+        s.clock("b-0", 20.0).append(7, "t#0", 0, 0).clock("b-0", 0.0);
+        s.recall(7, CallOutcome::Ok).down("b-0", How::Kill).at(4.0).up("b-0");
+        s.append(7, "t#0", 1, 0);
+        assert_eq!(s.check(Once).holds(2).legal.len(), 2);
     }
 }

@@ -127,17 +127,17 @@ impl<'a> Case<'a> {
         }
         let to = next.at;
         let mut before = self.pops().take_while(|(delivery, _)| delivery.at < to);
-        before.find_map(|(delivery, pop)| {
+        let receipt = before.find_map(|(delivery, pop)| {
             if self.is_late_change(delivery, pop) {
                 Some("a change of its time came late, and hid it once more")
             } else if self.had_predecessor(delivery, to) {
                 Some("a receipt of a message that a power loss took named its offset")
-            } else if self.is_forgotten(delivery, pop, to) {
-                Some("a crash of the broker forgot a pop, and both receipts count")
             } else {
                 None
             }
-        })
+        });
+        let crash = "a crash of the broker forgot a pop, and both receipts count";
+        receipt.or_else(|| self.may_be_forgotten(to).then_some(crash))
     }
 
     /// Whether another message was popped from the same place before a time: it was cut off.
@@ -149,16 +149,20 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether a broker that crashed popped the same copy again before a time.
-    fn is_forgotten(&self, delivery: &Delivery, pop: &Pop, to: SimTime) -> bool {
-        let popped = self.popped_at(delivery, pop);
-        let mut before = self.pops().filter(|(other, _)| other.at < to);
-        before.any(|(other, anew)| {
-            let again = self.popped_at(other, anew);
-            (other.queue, other.offset) == (delivery.queue, delivery.offset)
-                && again > popped
-                && self.crashed((delivery, pop), again)
-        })
+    /// Whether the broker crashed while it had the message: it may have popped a copy before and
+    /// popped it anew afterwards, and revived both. The answers may have reached nobody.
+    fn may_be_forgotten(&self, to: SimTime) -> bool {
+        let hows = &[How::Kill, How::PowerLoss];
+        let copy = self.facts.own_copies(self.message).next();
+        let place = copy.map(|copy| (copy.queue, copy.at));
+        let sent = || {
+            self.facts
+                .ops_of(self.message)
+                .next()
+                .map(|op| (op.queue, op.invoked))
+        };
+        let place = place.or_else(sent);
+        place.is_some_and(|(queue, from)| self.facts.broker_down(queue, hows, from, to))
     }
 
     /// Whether a change of the time may have been made when the time before it was over.

@@ -23,13 +23,14 @@ Promised by Apache RocketMQ: while the broker lives, and across a clean restart.
 
 Legal: a broker that is killed forgets what it has not persisted (every 5 s), one that loses
 power forgets more; commits of a former owner may set the table back; an administrator may reset
-it.",
+it. A group that pops has no commits: what it acknowledges is the business of INV-HANDLE.",
     check,
 };
 
 fn check(facts: &Facts<'_>, findings: &mut Findings) {
     for (id, session) in (0u32..).zip(&facts.sessions) {
-        if facts.group(session.group).broadcasting {
+        let group = facts.group(session.group);
+        if group.broadcasting || group.pop {
             continue;
         }
         let Some(line) = facts.offsets.line(session.group, session.queue) else { continue };
@@ -216,5 +217,15 @@ mod tests {
     #[test]
     fn a_queue_that_never_changes_hands_proves_nothing() {
         committed().check(Redeliver).status(Status::NotExercised);
+    }
+
+    #[test]
+    fn a_group_that_pops_has_no_commits() {
+        use crate::contract::{Contract, GroupContract};
+        let group = GroupContract { pop: true, ..GroupContract::concurrent("g", &["t"]) };
+        let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+        s.at(1.0).send(7, "t#0", 0).offset_set("t#0", 1).pop("m1", "t#0", (0, 7), 11.0);
+        s.at(2.0).down("b-0", How::Kill).at(4.0).up("b-0").pop("m1", "t#0", (0, 7), 15.0);
+        s.check(Redeliver).status(Status::NotExercised);
     }
 }

@@ -31,7 +31,8 @@ leave out, where nobody has judged what it must do), and for a broadcasting memb
 time at which it was not online. Messages that wait for their time, or for the end of their
 transaction, need not come before they are in their topic. After a power loss the log may end
 below a group's position: the group may then never look at what is stored there next, and when
-the broker corrects its position the member drops what it has buffered (OFFSET_MOVED).",
+the broker corrects its position the member drops what it has buffered (OFFSET_MOVED). Where a group
+pops, it may also have taken what tells which messages are to come again.",
     check,
 };
 
@@ -404,5 +405,19 @@ mod tests {
         let mut s = sent_two();
         s.reset("t#0", 2).drain().at(99.0).done(true);
         s.check(Unseen).holds(1);
+    }
+
+    #[test]
+    fn a_power_loss_may_take_what_tells_that_a_popped_message_is_to_come_again() {
+        let died = |how: How| {
+            let group = GroupContract { pop: true, ..GroupContract::concurrent("g", &["t"]) };
+            let mut s = Story::new(Contract { groups: vec![group], ..Contract::default() });
+            s.subscribe("m2").at(1.0).send(7, "t#0", 0).pop("m1", "t#0", (0, 7), 9.0);
+            s.down("m1", How::Kill).finish("m1", 7, Outcome::Lost).at(3.0).down("b-0", how);
+            s.at(5.0).up("b-0").recovered(100).at(99.0).done(true);
+            s
+        };
+        assert_eq!(died(How::PowerLoss).check(Unseen).holds(1).legal[0].count, 1);
+        died(How::Kill).check(Unseen).violated(1);
     }
 }
