@@ -115,15 +115,17 @@ pub(super) fn never_handed_out(run: &mut Run, choice: usize) -> Option<Invariant
     Some(InvariantId::Unseen)
 }
 
-/// A redelivery is moved to just after the failure that caused it.
+/// A redelivery is moved to just after the failure that caused it. Of a message that was stored
+/// twice the other copy may have failed before.
 pub(super) fn retry_at_once(run: &mut Run, choice: usize) -> Option<InvariantId> {
-    let group = run.group("c");
+    let (group, plain) = (run.group("c"), run.plain());
     let again = |event: &Event| match event {
         Event::Delivered {
             group: g,
+            value,
             reconsume: 1..,
             ..
-        } => *g == group,
+        } => *g == group && plain.contains(value),
         _ => false,
     };
     let at = run.place(choice, again)?;
