@@ -1,6 +1,7 @@
 //! Where messages are: where consumers find them, whether a group had a right to leave them there,
 //! and when the half of a transaction was done with.
 
+use crate::contract::Flush;
 use crate::history::{GroupId, QueueRef, SimTime};
 
 use super::{Append, Correction, Facts, Op};
@@ -26,8 +27,10 @@ impl Facts<'_> {
         if !self.log.is_known() {
             return self.broker_power_lost(op.queue, SimTime(0), self.end());
         }
-        // What tells which popped messages are to come again may be lost as well.
-        if self.group(group).pop && self.broker_power_lost(op.queue, op.invoked, self.end()) {
+        // What tells which popped messages are to come again may be lost as well, if it was not
+        // flushed before they were given away.
+        let unflushed = self.group(group).pop && self.contract.flush != Flush::Sync;
+        if unflushed && self.broker_power_lost(op.queue, op.invoked, self.end()) {
             return true;
         }
         let passed = |&(queue, offset): &(QueueRef, i64)| {
