@@ -81,7 +81,10 @@ impl Piece {
             return 0;
         }
         let (from, to) = (i128::from(self.from.0), i128::from(self.to.0));
-        let area = 2 * from * x + ((to - from) * x * x).div_euclid(lasts);
+        // (to - from) * x * x / lasts, without the product of all three.
+        let rise = (to - from) * x;
+        let (whole, rest) = (rise.div_euclid(lasts), rise.rem_euclid(lasts));
+        let area = 2 * from * x + whole * x + rest * x / lasts;
         area.unsigned_abs()
     }
 }
@@ -254,6 +257,13 @@ mod tests {
         let time = (0u64..100_000_000).prop_map(Duration::from_micros);
         let pieces = prop::collection::vec((time, rate.clone(), rate.clone()), 0..6);
         (pieces, rate).prop_map(|(pieces, then)| Curve::new(pieces, then))
+    }
+
+    #[test]
+    fn the_steepest_ramp_does_not_overflow() {
+        let longest = Duration::from_micros(u64::MAX);
+        let load = Curve::ramp(Rate(0), Rate(u64::MAX), longest);
+        assert!(load.due(longest) > 0);
     }
 
     proptest! {

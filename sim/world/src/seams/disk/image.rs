@@ -300,7 +300,13 @@ impl Image {
 
     fn zero(&mut self, page: u64, from: usize) {
         if self.chunk_of(page).is_some() {
-            self.chunk_mut(page).page_mut(page)[from..].fill(0);
+            let chunk = self.chunk_mut(page);
+            chunk.page_mut(page)[from..].fill(0);
+            if from == 0 {
+                // The page is gone; one that comes in its place later has nothing of it.
+                chunk.dirty &= !bit(page);
+                chunk.written &= !bit(page);
+            }
         }
         if let Some(Some(durable)) = self.unsaved.get_mut(&page) {
             durable[from..].fill(0);

@@ -461,6 +461,23 @@ impl Model {
     }
 }
 
+#[test]
+fn what_comes_in_place_of_pages_that_were_cut_off_is_not_durable_before_it_is_flushed() {
+    let mut image = Image::default();
+    image.set_len(4 * PAGE);
+    image.write(2 * PAGE, &[1; PAGE as usize], Duration::ZERO);
+    image.set_len(PAGE);
+    assert_eq!(image.dirty_bytes(&(0..PAGE)), 0);
+    image.set_len(4 * PAGE);
+    image.write(2 * PAGE, &[2; PAGE as usize], Duration::ZERO);
+    let flush = image.begin_flush(0..4 * PAGE);
+    image.end_flush(flush, true);
+    image.lose_power(|_| 0);
+    let mut found = [7; 4 * PAGE as usize];
+    image.read(0, &mut found);
+    assert_eq!(found, [0; 4 * PAGE as usize]);
+}
+
 proptest! {
     #[test]
     fn an_image_behaves_like_two_plain_copies(steps in proptest::collection::vec(step(), 1..40)) {
