@@ -205,7 +205,8 @@ fn queue_offset_of(store: &MessageStore, record: &TimerRecord) -> Option<i64> {
     let fits = if record.is(magic::ROLL) {
         record.slot_ms() < out_ms
     } else {
-        record.slot_ms() + store.inner.config.timer_precision_ms.max(1) > out_ms
+        let precision_ms = store.inner.config.timer_precision_ms.max(1);
+        record.slot_ms().saturating_add(precision_ms) > out_ms
     };
     let is_it = view.topic == TIMER_TOPIC
         && view.size == usize::try_from(record.size).ok()?
