@@ -212,6 +212,29 @@ fn what_a_torn_log_lost_is_taken_from_the_queue_again() {
     }
 }
 
+#[test]
+fn a_record_with_a_time_beyond_all_times_keeps_nothing_else_from_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    life(async {
+        let (store, timers) = open(dir.path()).await;
+        for number in 0..4 {
+            put(&store, &number.to_string(), 10).await;
+        }
+        pass(&timers, 0, 0);
+    });
+    let log = dir.path().join("store/timerlog/00000000000000000000");
+    let mut bytes = std::fs::read(&log).unwrap();
+    // The time at which the last record was written.
+    bytes[156 + 16..156 + 24].copy_from_slice(&i64::MAX.to_be_bytes());
+    std::fs::write(&log, bytes).unwrap();
+    std::fs::remove_file(dir.path().join("store/timerwheel")).unwrap();
+    life(async {
+        let (store, timers) = open(dir.path()).await;
+        pass(&timers, 1, 12);
+        assert_eq!(delivered(&store)[..3], ["0", "1", "2"]);
+    });
+}
+
 #[tokio::test]
 async fn the_log_goes_on_in_further_files_and_the_old_ones_go_with_their_messages() {
     let dir = tempfile::tempdir().unwrap();
