@@ -3,6 +3,7 @@
 use hotfire_check::InvariantId;
 use hotfire_check::history::*;
 
+use super::messages::withhold;
 use crate::model::Run;
 
 pub(super) fn let_through(run: &mut Run, choice: usize) -> Option<InvariantId> {
@@ -21,22 +22,6 @@ pub(super) fn let_through(run: &mut Run, choice: usize) -> Option<InvariantId> {
 }
 
 pub(super) fn left_out(run: &mut Run, choice: usize) -> Option<InvariantId> {
-    let (group, plain) = (run.group("f"), run.plain());
-    let mine = |event: &Event| match event {
-        Event::Delivered {
-            group: g, value, ..
-        } => *g == group && plain.contains(value),
-        _ => false,
-    };
-    let at = run.place(choice, mine)?;
-    let Event::Delivered { value: lost, .. } = run.events[at].2 else {
-        return None;
-    };
-    run.events.retain(|(_, _, event)| match event {
-        Event::Delivered {
-            group: g, value, ..
-        } => *g != group || *value != lost,
-        _ => true,
-    });
+    withhold(run, choice, "f")?;
     Some(InvariantId::Filter)
 }

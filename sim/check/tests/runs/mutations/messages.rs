@@ -94,8 +94,13 @@ pub(super) fn applied_twice(run: &mut Run, choice: usize) -> Option<InvariantId>
 }
 
 pub(super) fn never_handed_out(run: &mut Run, choice: usize) -> Option<InvariantId> {
-    let group = run.group("o");
-    let plain = run.plain();
+    withhold(run, choice, "o")?;
+    Some(InvariantId::Unseen)
+}
+
+/// Lets a group never see one of the plain messages that it was handed.
+pub(super) fn withhold(run: &mut Run, choice: usize, group: &str) -> Option<()> {
+    let (group, plain) = (run.group(group), run.plain());
     let mine = |event: &Event| match event {
         Event::Delivered {
             group: g, value, ..
@@ -112,7 +117,7 @@ pub(super) fn never_handed_out(run: &mut Run, choice: usize) -> Option<Invariant
         } => *g != group || *value != lost,
         _ => true,
     });
-    Some(InvariantId::Unseen)
+    Some(())
 }
 
 /// A redelivery is moved to just after the failure that caused it. Of a message that was stored
