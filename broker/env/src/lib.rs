@@ -25,7 +25,8 @@ pub mod real;
 mod spawner;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +35,9 @@ pub use defect::{Defect, Defects};
 pub use disk::{DirEntry, Disk, DiskUsage, MappedFile};
 pub use entropy::{Entropy, EntropyExt, SeededEntropy};
 pub use network::{ByteStream, Connection, Listener, Network};
-pub use spawner::{Spawner, TaskHandle};
+pub use spawner::{Spawner, TaskHandle, Work};
+
+use tokio::sync::oneshot;
 
 /// A boxed future, as trait objects need it.
 pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
@@ -118,6 +121,38 @@ impl Env {
         F: Future<Output = ()> + Send + 'static,
     {
         self.seams.spawner.spawn(name, Box::pin(task))
+    }
+
+    /// Computes something that takes longer than a few hundred microseconds, away from the tasks that
+    /// read and write connections: a task that computes holds up every other one of its worker. No
+    /// more such work runs at a time than there are processors; the rest waits in the order in which
+    /// it was asked for. In a simulation, where computing takes no time, it runs at once.
+    ///
+    /// Nothing is begun before the future is polled, and nothing at all if it is dropped while it
+    /// waits for its turn. Work that has begun runs to its end, whether anybody waits for it or not.
+    ///
+    /// # Panics
+    /// The future panics as the work does.
+    pub fn compute<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let (sender, result) = oneshot::channel();
+        let work = move || {
+            // An error means that nobody waits for the result.
+            let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
+        };
+        let done = self.seams.spawner.compute(name, Box::new(work));
+        Box::pin(async move {
+            done.await;
+            match result.await {
+                Ok(Ok(value)) => value,
+                Ok(Err(panic)) => resume_unwind(panic),
+                // It was never begun, for the runtime ends; so does whoever waits here.
+                Err(_) => pending().await,
+            }
+        })
     }
 
     /// Whether a planted defect is switched on. Call it through [`defect!`], which compiles to

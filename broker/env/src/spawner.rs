@@ -4,7 +4,15 @@ use crate::BoxFuture;
 pub trait Spawner: Send + Sync {
     /// Starts a task under a name that logs and task counts show.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
+
+    /// Runs work that computes for long where it holds up no task, and ends when it is done. Nothing
+    /// is begun before the future is polled, and nothing at all if it is dropped while it waits for
+    /// its turn; work that has begun runs to its end.
+    fn compute(&self, name: &'static str, work: Work) -> BoxFuture<'static, ()>;
 }
+
+/// Something to compute. It does not panic: [`Env::compute`](crate::Env::compute) sees to that.
+pub type Work = Box<dyn FnOnce() + Send>;
 
 /// A started task. Dropping the handle leaves the task running.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ async fn with(defect: Defect) -> Stack {
         network: Arc::new(network),
         disk: Arc::new(RealDisk::new(folder.path())),
         entropy: Arc::new(SeededEntropy::new(1)),
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner::default()),
         process_id: 1,
         defects: Defects::NONE.with(defect),
     });

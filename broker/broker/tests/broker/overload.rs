@@ -92,7 +92,7 @@ async fn stack(slots: usize, capacity: usize) -> Stack {
         network: Arc::new(network) as Arc<dyn Network>,
         disk: Arc::new(SlowDisk(RealDisk::new(folder.path()))),
         entropy: Arc::new(SeededEntropy::new(1)),
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner::default()),
         process_id: 1,
         defects: Defects::NONE,
     });

@@ -88,7 +88,7 @@ impl Cluster {
             network: env.network().clone(),
             disk: env.disk().clone(),
             entropy: env.entropy("cluster"),
-            spawner: Arc::new(TokioSpawner),
+            spawner: Arc::new(TokioSpawner::default()),
             process_id: env.process_id(),
             defects,
         });

@@ -67,7 +67,7 @@ impl Stack {
             network: base.network().clone(),
             disk: Arc::new(RealDisk::new(folder.path())),
             entropy: base.entropy("stack"),
-            spawner: Arc::new(TokioSpawner),
+            spawner: Arc::new(TokioSpawner::default()),
             process_id: 1,
             defects,
         });

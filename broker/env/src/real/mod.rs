@@ -4,6 +4,7 @@
 
 mod disk;
 mod network;
+mod spawner;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use disk::RealDisk;
 pub use network::RealNetwork;
+pub use spawner::TokioSpawner;
 
-use crate::{BoxFuture, Clock, Defects, Env, Seams, SeededEntropy, Spawner, TaskHandle};
+use crate::{Clock, Defects, Env, Seams, SeededEntropy};
 
 /// The operating system's clock, network and files below `root`, with a random seed and tokio's tasks.
 ///
@@ -28,7 +30,7 @@ pub fn env(root: impl Into<PathBuf>, advertised_ip: Option<std::net::IpAddr>) ->
         network: Arc::new(RealNetwork::new(advertised_ip)),
         disk: Arc::new(RealDisk::new(root)),
         entropy: Arc::new(SeededEntropy::new(ChaCha8Rng::from_os_rng().next_u64())),
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner::default()),
         process_id: std::process::id(),
         defects: Defects::NONE,
     })
@@ -43,14 +45,5 @@ impl Clock for SystemClock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
         }
-    }
-}
-
-/// `tokio::spawn`.
-pub struct TokioSpawner;
-
-impl Spawner for TokioSpawner {
-    fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
-        TaskHandle::new(tokio::spawn(task))
     }
 }

@@ -27,7 +27,7 @@ pub fn env(network: &MemoryNetwork, root: &Path) -> Env {
         network: Arc::new(network.clone()),
         disk: Arc::new(RealDisk::new(root)),
         entropy: Arc::new(SeededEntropy::new(1)),
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner::default()),
         process_id: 1,
         defects: Defects::NONE,
     })

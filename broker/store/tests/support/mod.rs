@@ -22,7 +22,7 @@ pub fn seams(dir: &Path) -> Seams {
         network: Arc::new(RealNetwork::new(Some(Ipv4Addr::LOCALHOST.into()))),
         disk: Arc::new(RealDisk::new(dir)),
         entropy: Arc::new(SeededEntropy::new(1)),
-        spawner: Arc::new(TokioSpawner),
+        spawner: Arc::new(TokioSpawner::default()),
         process_id: 1,
         defects: Defects::NONE,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use hotfire_env::{BoxFuture, Spawner, TaskHandle};
+use hotfire_env::{BoxFuture, Spawner, TaskHandle, Work};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -112,6 +112,12 @@ pub(crate) struct ProcessSpawner(pub(crate) Arc<Process>);
 impl Spawner for ProcessSpawner {
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
         self.0.start(task)
+    }
+
+    /// Computing takes no simulated time: it happens within the task that waits for it, and freezes
+    /// and dies with it.
+    fn compute(&self, _name: &'static str, work: Work) -> BoxFuture<'static, ()> {
+        Box::pin(async move { work() })
     }
 }
 

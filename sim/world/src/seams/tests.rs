@@ -68,6 +68,27 @@ fn a_killed_process_runs_no_more_and_a_new_one_starts_afresh() {
 }
 
 #[test]
+fn computing_takes_no_simulated_time_and_stands_still_with_its_process() {
+    let mut stage = Stage::new();
+    stage.boot(stage.client, |actor| async move {
+        loop {
+            actor.sleep(10).await;
+            let before = actor.env.now_ms();
+            let after = actor.env.clone();
+            let now = actor.env.compute("test", move || after.now_ms());
+            actor.say(now.await - before);
+        }
+    });
+    stage.run_until(25);
+    stage.universe.freeze(stage.client);
+    stage.run_until(100);
+    assert_eq!(stage.log.lines(), [(10, "0".into()), (20, "0".into())]);
+    stage.universe.thaw(stage.client);
+    stage.run_until(105);
+    assert_eq!(stage.log.lines().len(), 3);
+}
+
+#[test]
 fn a_clock_jump_moves_wall_clock_time_only() {
     let mut stage = Stage::new();
     stage.boot(stage.client, |actor| async move {
