@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle, defect};
 use hotfire_metrics::Exporter;
-use hotfire_protocol::topic;
+use hotfire_protocol::{rules, topic};
 use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
 use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver, TimerStore};
 use parking_lot::{Mutex, RwLock};
@@ -186,10 +186,9 @@ impl Broker {
 }
 
 fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
-    let names = [&config.broker_cluster_name, &config.broker_name];
-    for name in names {
-        topic::check_topic(name).map_err(|error| BrokerError::Config(error.to_string()))?;
-    }
+    rules::check_cluster_name(&config.broker_cluster_name)
+        .and_then(|()| rules::check_broker_name(&config.broker_name))
+        .map_err(|error| BrokerError::Config(error.to_string()))?;
     if config.store.delay_levels.iter().any(|&delay| delay < 0) {
         return Err(BrokerError::Config("a delay level is negative".to_owned()));
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use hotfire_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
-use hotfire_protocol::topic;
+use hotfire_protocol::{rules, topic};
 use serde::Serialize;
 
 use crate::topics::new_version;
@@ -52,9 +52,16 @@ impl Groups {
         }
     }
 
-    /// Adds what the file held; its version goes on from there.
+    /// Adds what the file held; its version goes on from there. What would be refused today stays,
+    /// so that its offsets mean something, and is reported.
     pub fn restore(&mut self, file: SubscriptionGroupWrapper) {
         self.version = file.data_version;
+        for group in file.subscription_group_table.values() {
+            if let Err(wrong) = rules::check_group_config(group) {
+                let group = &group.group_name;
+                tracing::warn!(group, %wrong, "kept a group that would be refused today");
+            }
+        }
         self.groups.extend(file.subscription_group_table);
     }
 

@@ -9,7 +9,7 @@ use hotfire_env::{Disk, Entropy, EntropyExt, Env};
 use hotfire_protocol::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
 use hotfire_protocol::header::client::NotifyConsumerIdsChangedRequestHeader;
 use hotfire_protocol::message::{property, sys_flag};
-use hotfire_protocol::{RemotingCommand, RequestCode, topic};
+use hotfire_protocol::{RemotingCommand, RequestCode, rules, topic};
 use hotfire_remoting::{Channel, Client, ConnectionId};
 use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
@@ -267,14 +267,31 @@ impl State {
         self.topics.read().get(topic).cloned()
     }
 
-    /// The retry topic of a group.
+    /// The retry topic of a group, with all the queues that the group is to have. It never loses
+    /// queues: there may be messages in them. `None` if the group's name, left from earlier days, is
+    /// too long for one.
     pub fn ensure_retry_topic(
         self: &Arc<Self>,
         group: &SubscriptionGroupConfig,
         unit: bool,
     ) -> Option<TopicConfig> {
         let retry_topic = topic::retry_topic(&group.group_name);
-        self.ensure_topic(&retry_topic, group.retry_queue_nums, unit)
+        topic::check_topic(&retry_topic).ok()?;
+        let queues = group.retry_queue_nums.clamp(0, rules::QUEUES_MAX);
+        let known = self.ensure_topic(&retry_topic, queues, unit)?;
+        if known.read_queue_nums.min(known.write_queue_nums) >= queues {
+            return Some(known);
+        }
+        let now_ms = self.env.now_ms();
+        let enlarged = self.topics.write().enlarge(&retry_topic, queues, now_ms);
+        let Some(enlarged) = enlarged else {
+            // Somebody else just did it.
+            return self.topics.read().get(&retry_topic).cloned();
+        };
+        tracing::info!(topic = retry_topic, queues, "enlarged a retry topic");
+        self.save_topics();
+        self.announce_topics();
+        Some(enlarged)
     }
 
     /// Answers a request that was put aside: until there are messages if `long_polling`, else until

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use hotfire_protocol::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
+use hotfire_protocol::rules;
 use hotfire_protocol::topic::{self, perm};
 use serde::Serialize;
 
@@ -72,9 +73,16 @@ impl Topics {
         self.topics.insert(name.to_owned(), config);
     }
 
-    /// Adds what the file held; its version goes on from there.
+    /// Adds what the file held; its version goes on from there. What would be refused today stays,
+    /// because there may be messages in it, and is reported.
     pub fn restore(&mut self, file: TopicConfigSerializeWrapper) {
         self.version = file.data_version;
+        for topic in file.topic_config_table.values() {
+            if let Err(wrong) = rules::check_stored_topic(topic) {
+                let topic = &topic.topic_name;
+                tracing::warn!(topic, %wrong, "kept a topic that would be refused today");
+            }
+        }
         self.topics.extend(file.topic_config_table);
     }
 
@@ -90,7 +98,7 @@ impl Topics {
 
     /// Creates a topic that a producer sends to: like the default topic, if that may be inherited
     /// from, with as many queues as the producer asks for, but no more than the default topic has
-    /// (`createTopicInSendMessageMethod`). A retry topic is created without an example. False if
+    /// and at least one (`createTopicInSendMessageMethod`). A retry topic is created without an example. False if
     /// the topic must not be created.
     pub fn create_for_send(&mut self, wanted: &TopicWanted<'_>, now_ms: i64) -> bool {
         if self.topics.contains_key(wanted.topic) {
@@ -99,13 +107,17 @@ impl Topics {
         // Without automatic creation the default topic, left from earlier days, is no example.
         let is_off = !self.auto_create && wanted.default_topic == topic::AUTO_CREATE_TOPIC;
         let example = self.topics.get(wanted.default_topic);
-        let queues = |example: &TopicConfig| wanted.queues.min(example.write_queue_nums).max(0);
+        // Without a queue nothing could be sent to it.
+        let queues = |example: &TopicConfig| {
+            let queues = wanted.queues.min(example.write_queue_nums);
+            queues.clamp(1, rules::QUEUES_MAX)
+        };
         let created = match example.filter(|topic| perm::is_inherited(topic.perm) && !is_off) {
             Some(example) => TopicConfig {
                 topic_name: wanted.topic.to_owned(),
                 read_queue_nums: queues(example),
                 write_queue_nums: queues(example),
-                perm: example.perm & !perm::INHERIT,
+                perm: example.perm & READ_WRITE,
                 topic_filter_type: example.topic_filter_type,
                 ..TopicConfig::default()
             },
@@ -134,6 +146,20 @@ impl Topics {
             self.put(topic, now_ms);
         }
         missing
+    }
+
+    /// Gives a topic that is there at least so many queues, to read and to write. The topic, if that
+    /// changed it.
+    pub fn enlarge(&mut self, name: &str, queues: i32, now_ms: i64) -> Option<TopicConfig> {
+        let topic = self.topics.get_mut(name)?;
+        if topic.read_queue_nums.min(topic.write_queue_nums) >= queues {
+            return None;
+        }
+        topic.read_queue_nums = topic.read_queue_nums.max(queues);
+        topic.write_queue_nums = topic.write_queue_nums.max(queues);
+        let enlarged = topic.clone();
+        self.version = self.version.next(now_ms);
+        Some(enlarged)
     }
 
     /// Creates or replaces a topic.
@@ -284,7 +310,7 @@ mod tests {
         topics.create_for_send(&wanted("many", 100), 0);
         topics.create_for_send(&wanted("none", -1), 0);
         assert_eq!(topics.get("many").unwrap().write_queue_nums, 8);
-        assert_eq!(topics.get("none").unwrap().write_queue_nums, 0);
+        assert_eq!(topics.get("none").unwrap().write_queue_nums, 1);
     }
 
     #[test]

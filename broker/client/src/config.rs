@@ -103,7 +103,12 @@ impl ClientConfig {
 /// Refuses a group that is none, and the one that Java clients have that name none: whoever has it
 /// would answer for all of them (`checkConfig`).
 pub(crate) fn check_own_group(group: &str, reserved: &str) -> Result<(), ClientError> {
-    topic::check_group(group).map_err(|error| ClientError::Invalid(error.to_string()))?;
+    let checked = if reserved == topic::DEFAULT_PRODUCER_GROUP {
+        topic::check_producer_group(group)
+    } else {
+        topic::check_group(group)
+    };
+    checked.map_err(|error| ClientError::Invalid(error.to_string()))?;
     if group == reserved {
         let reason = format!("the group {reserved} is that of whoever names none; name another");
         return Err(ClientError::Invalid(reason));

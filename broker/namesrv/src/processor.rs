@@ -20,7 +20,7 @@ use hotfire_protocol::header::topic::{
     DeleteTopicFromNamesrvRequestHeader, GetTopicsByClusterRequestHeader,
     RegisterTopicRequestHeader,
 };
-use hotfire_protocol::{HeaderError, RemotingCommand, RequestCode, ResponseCode, version};
+use hotfire_protocol::{HeaderError, RemotingCommand, RequestCode, ResponseCode, rules, version};
 use hotfire_remoting::{Channel, ConnectionId, Handled, RequestHandler};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -235,6 +235,13 @@ impl Processor {
 
     fn register(&self, channel: &Channel, request: &RemotingCommand) -> Answer {
         let header: RegisterBrokerRequestHeader = request.header()?;
+        for (kind, name) in [
+            ("clusterName", &header.cluster_name),
+            ("brokerName", &header.broker_name),
+            ("brokerAddr", &header.broker_addr),
+        ] {
+            rules::check_registered_name(kind, name).map_err(system_error)?;
+        }
         let crc = header.body_crc32.unwrap_or(0);
         if crc != 0 && crc != body_crc32(&request.body) {
             return Err(system_error("crc32 not match"));

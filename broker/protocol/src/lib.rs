@@ -14,6 +14,7 @@
 //! - [`pop`]: receipts and the other texts of popped messages.
 //! - [`java_properties`]: configuration as text.
 //! - [`filter`], [`topic`]: what subscriptions and names mean.
+//! - [`rules`]: what names and settings may be.
 //! - [`date`]: times as texts.
 //! - [`stats`]: how brokers count over time.
 
@@ -33,6 +34,7 @@ mod json;
 pub mod message;
 pub mod namespace;
 pub mod pop;
+pub mod rules;
 pub mod stats;
 pub mod topic;
 pub mod version;

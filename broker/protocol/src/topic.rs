@@ -61,8 +61,15 @@ pub const TRANS_CONSUMER_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
 /// The longest topic, in bytes.
 pub const TOPIC_MAX: usize = 127;
-/// The longest group, in bytes.
-pub const GROUP_MAX: usize = 255;
+/// The longest topic that is named after another name, in bytes: retry and dead letter topics
+/// (`RETRY_OR_DLQ_TOPIC_MAX_LENGTH` of 5.x). It is what a record of version 2 holds.
+pub const DERIVED_TOPIC_MAX: usize = 255;
+/// The longest consumer group, in bytes: its retry topic must fit (5.x allows 120, 4.9 allows 255
+/// and cannot retry what the longest groups fail).
+pub const GROUP_MAX: usize = DERIVED_TOPIC_MAX - RETRY_PREFIX.len();
+/// The longest producer group, in bytes (`Validators.CHARACTER_MAX_LENGTH`): no topic is named after
+/// it.
+pub const PRODUCER_GROUP_MAX: usize = 255;
 
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,14 +96,23 @@ pub enum NameError {
         /// The limit in bytes.
         max: usize,
     },
+    /// A control character, which names that may have most characters may not have.
+    #[error("The specified {0} contains control characters")]
+    Control(&'static str),
 }
 
-/// Checks the name of a topic.
+/// Checks the name of a topic. Retry and dead letter topics may be longer than others.
 ///
 /// # Errors
 /// It is blank, too long or has an illegal character.
 pub fn check_topic(topic: &str) -> Result<(), NameError> {
-    check("topic", topic, TOPIC_MAX)
+    let is_derived = retry_group(topic).or(dlq_group(topic)).is_some();
+    let max = if is_derived {
+        DERIVED_TOPIC_MAX
+    } else {
+        TOPIC_MAX
+    };
+    check_name("topic", topic, max)
 }
 
 /// The group of Java producers that name none (`MixAll.DEFAULT_PRODUCER_GROUP`).
@@ -104,15 +120,23 @@ pub const DEFAULT_PRODUCER_GROUP: &str = "DEFAULT_PRODUCER";
 /// The group of Java consumers that name none (`MixAll.DEFAULT_CONSUMER_GROUP`).
 pub const DEFAULT_CONSUMER_GROUP: &str = "DEFAULT_CONSUMER";
 
-/// Checks the name of a group.
+/// Checks the name of a consumer group.
+///
+/// # Errors
+/// It is blank, too long for a retry topic or has an illegal character.
+pub fn check_group(group: &str) -> Result<(), NameError> {
+    check_name("group", group, GROUP_MAX)
+}
+
+/// Checks the name of a producer group.
 ///
 /// # Errors
 /// It is blank, too long or has an illegal character.
-pub fn check_group(group: &str) -> Result<(), NameError> {
-    check("group", group, GROUP_MAX)
+pub fn check_producer_group(group: &str) -> Result<(), NameError> {
+    check_name("group", group, PRODUCER_GROUP_MAX)
 }
 
-fn check(kind: &'static str, name: &str, max: usize) -> Result<(), NameError> {
+pub(crate) fn check_name(kind: &'static str, name: &str, max: usize) -> Result<(), NameError> {
     if name.trim().is_empty() {
         return Err(NameError::Blank(kind));
     }
@@ -120,7 +144,8 @@ fn check(kind: &'static str, name: &str, max: usize) -> Result<(), NameError> {
     if !name.bytes().all(legal) {
         return Err(NameError::Illegal {
             kind,
-            name: name.to_owned(),
+            // Whoever is answered knows it; the answer must not become as long as a frame.
+            name: name.chars().take(max).collect(),
         });
     }
     if name.len() > max {
@@ -225,8 +250,21 @@ mod tests {
             check_topic(&"t".repeat(128)),
             Err(NameError::TooLong { max: 127, .. })
         ));
-        assert_eq!(check_group(&"g".repeat(255)), Ok(()));
-        assert!(check_group(&"g".repeat(256)).is_err());
+        let derived = |len: usize| format!("{RETRY_PREFIX}{}", "g".repeat(len));
+        assert_eq!(check_topic(&derived(GROUP_MAX)), Ok(()));
+        assert!(check_topic(&derived(GROUP_MAX + 1)).is_err());
+        assert_eq!(check_producer_group(&"g".repeat(255)), Ok(()));
+        assert!(check_producer_group(&"g".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn the_longest_group_still_has_a_retry_and_a_dead_letter_topic() {
+        let longest = "g".repeat(GROUP_MAX);
+        assert_eq!(check_group(&longest), Ok(()));
+        for topic in [retry_topic(&longest), dlq_topic(&longest)] {
+            assert_eq!(check_topic(&topic), Ok(()));
+        }
+        assert!(check_group(&format!("{longest}g")).is_err());
     }
 
     #[test]

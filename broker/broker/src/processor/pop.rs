@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hotfire_protocol::body::SubscriptionGroupConfig;
 use hotfire_protocol::header::pop::PopMessageRequestHeader;
-use hotfire_protocol::pop::POP_MAX;
+use hotfire_protocol::pop::{POP_MAX, normal_topic};
 use hotfire_protocol::topic::perm;
-use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
+use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode, rules};
 use hotfire_remoting::{Channel, Handled};
 use tokio::time::Instant;
 
@@ -134,6 +134,11 @@ fn serve(
         queue_id,
         &header.consumer_group,
     )?;
+    rules::check_pop(
+        normal_topic(topic, &header.consumer_group),
+        &header.consumer_group,
+    )
+    .map_err(|wrong| Refusal::new(ResponseCode::INVALID_PARAMETER, wrong.to_string()))?;
     let filter = filter(broker, &header)?;
     let order = header.order.unwrap_or(false);
     if !order && !broker.ensure_revive_topic() {

@@ -295,7 +295,8 @@ fn check_queue(
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     }
     Ok(Target {
-        write_queues: topic.write_queue_nums,
+        // The broker chooses none that nobody reads.
+        write_queues: topic.write_queue_nums.min(topic.read_queue_nums),
         filter_type: topic.topic_filter_type,
     })
 }

@@ -37,6 +37,9 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
         // A group without retry queues wants its failed messages dropped.
         return done(request);
     }
+    // A group from earlier days may have a longer name than can be retried.
+    topic::check_group(&group.group_name)
+        .map_err(|wrong| Refusal::new(ResponseCode::SYSTEM_ERROR, wrong.to_string()))?;
     let unit = header.unit_mode.unwrap_or(false);
     let retry_topic = broker.ensure_retry_topic(&group, unit);
     let Some(retry_topic) = retry_topic else {
@@ -62,7 +65,13 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
     let mut again = copy(broker, original);
     let origin = again.message.properties.get(property::RETRY_TOPIC);
     let origin = origin.unwrap_or_default().to_owned();
-    redirect(broker, &group, retry, &mut again)?;
+    // A group chooses among its queues, of which the topic may have more; and nobody reads those
+    // that the topic has not.
+    let queues = retry_topic
+        .read_queue_nums
+        .min(retry_topic.write_queue_nums)
+        .min(group.retry_queue_nums);
+    redirect(broker, &group, queues, retry, &mut again)?;
     broker
         .divert(&mut again)
         .map_err(|why| why.refusal(&broker.config()))?;
@@ -104,10 +113,11 @@ fn copy(broker: &State, original: MessageExt) -> MessageInner {
     again
 }
 
-/// Sends the copy to the group's retry or dead-letter topic.
+/// Sends the copy to one of so many queues of the group's retry topic, or to its dead-letter topic.
 fn redirect(
     broker: &Arc<State>,
     group: &SubscriptionGroupConfig,
+    queues: i32,
     retry: Retry,
     again: &mut MessageInner,
 ) -> Result<(), Refusal> {
@@ -121,7 +131,7 @@ fn redirect(
             };
             properties.set(property::DELAY, delay_level.to_string());
             again.message.topic = topic::retry_topic(&group.group_name);
-            again.queue_id = broker.random_below(group.retry_queue_nums);
+            again.queue_id = broker.random_below(queues);
         }
         Retry::DeadLetter => {
             let dead_letters = topic::dlq_topic(&group.group_name);

@@ -23,6 +23,7 @@ mod registration;
 mod reply;
 mod resets;
 mod retry;
+mod rules;
 mod send;
 mod support;
 mod timer;

@@ -7,7 +7,7 @@ use hotfire_client::Admin;
 use hotfire_protocol::body::{
     ConsumeStats, MessageRequestMode, SetMessageRequestModeRequestBody, SubscriptionGroupConfig,
 };
-use hotfire_protocol::{MessageQueue, topic, version};
+use hotfire_protocol::{MessageQueue, rules, topic, version};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -33,17 +33,21 @@ pub struct UpdateSubGroup {
     /// Whether its members may broadcast.
     #[arg(short = 'd', long = "consumeBroadcastEnable", value_name = "BOOL")]
     consume_broadcast_enable: Option<bool>,
-    /// The number of queues of the retry topic.
+    /// The number of queues of the retry topic; with 0 what its members fail is dropped.
     #[arg(short = 'q', long = "retryQueueNums", value_name = "N")]
+    #[arg(allow_negative_numbers = true)]
     retry_queue_nums: Option<i32>,
-    /// How often a message is delivered again before it is a dead letter.
+    /// How often a message is delivered again before it is a dead letter; -1 and 0 mean at once.
     #[arg(short = 'r', long = "retryMaxTimes", value_name = "N")]
+    #[arg(allow_negative_numbers = true)]
     retry_max_times: Option<i32>,
     /// The member of the broker group that it reads from first.
     #[arg(short = 'i', long = "brokerId", value_name = "ID")]
+    #[arg(allow_negative_numbers = true)]
     broker_id: Option<i64>,
     /// The member of the broker group that it reads from when it lags.
     #[arg(short = 'w', long = "whichBrokerWhenConsumeSlowly", value_name = "ID")]
+    #[arg(allow_negative_numbers = true)]
     which_broker_when_consume_slowly: Option<i64>,
     /// Whether its members are told of each other's coming and going.
     #[arg(short = 'a', long = "notifyConsumerIdsChanged", value_name = "BOOL")]
@@ -52,7 +56,6 @@ pub struct UpdateSubGroup {
 
 impl UpdateSubGroup {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
-        topic::check_group(&self.group).map_err(|error| Failure::Usage(error.to_string()))?;
         let default = SubscriptionGroupConfig::default();
         let config = SubscriptionGroupConfig {
             broker_id: self.broker_id.unwrap_or(default.broker_id),
@@ -67,6 +70,7 @@ impl UpdateSubGroup {
                 .which_broker_when_consume_slowly
                 .unwrap_or(default.which_broker_when_consume_slowly),
         };
+        rules::check_group_config(&config).map_err(|error| Failure::Usage(error.to_string()))?;
         let addrs = self.target.addrs(admin).await?;
         for addr in &addrs {
             admin.update_group(addr, &config).await?;
@@ -132,7 +136,8 @@ pub struct SetConsumeMode {
         short = 'q',
         long = "popShareQueueNum",
         value_name = "N",
-        default_value_t = 0
+        default_value_t = 0,
+        allow_negative_numbers = true
     )]
     pop_share_queue_num: i32,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use hotfire_client::{Admin, ClientError, TopicListKind};
 use hotfire_protocol::body::{BrokerStatsData, TopicConfig, TopicRouteData};
-use hotfire_protocol::{ResponseCode, date, topic};
+use hotfire_protocol::{ResponseCode, date, rules, topic};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -195,7 +195,8 @@ pub struct UpdateTopic {
         short = 'r',
         long = "readQueueNums",
         value_name = "N",
-        default_value_t = 8
+        default_value_t = 8,
+        allow_negative_numbers = true
     )]
     read_queue_nums: i32,
     /// The number of queues to write to.
@@ -203,11 +204,18 @@ pub struct UpdateTopic {
         short = 'w',
         long = "writeQueueNums",
         value_name = "N",
-        default_value_t = 8
+        default_value_t = 8,
+        allow_negative_numbers = true
     )]
     write_queue_nums: i32,
     /// The permission: 2 write, 4 read, 6 both.
-    #[arg(short = 'p', long = "perm", value_name = "BITS", default_value_t = 6)]
+    #[arg(
+        short = 'p',
+        long = "perm",
+        value_name = "BITS",
+        default_value_t = 6,
+        allow_negative_numbers = true
+    )]
     perm: i32,
     /// Whether the messages of the topic are ordered.
     #[arg(short = 'o', long = "order", value_name = "BOOL")]
@@ -222,13 +230,6 @@ pub struct UpdateTopic {
 
 impl UpdateTopic {
     pub async fn run(self, admin: &Admin) -> Result<Report, Failure> {
-        topic::check_topic(&self.topic).map_err(|error| Failure::Usage(error.to_string()))?;
-        if !(0..=7).contains(&self.perm) {
-            return Err(Failure::Usage(format!(
-                "perm {} is none of 0 to 7",
-                self.perm
-            )));
-        }
         let unit = i32::from(self.unit.unwrap_or(false));
         let has_unit_sub = i32::from(self.has_unit_sub.unwrap_or(false));
         let config = TopicConfig {
@@ -241,6 +242,7 @@ impl UpdateTopic {
                 self.perm,
             )
         };
+        rules::check_topic_config(&config).map_err(|error| Failure::Usage(error.to_string()))?;
         let addrs = self.target.addrs(admin).await?;
         for addr in &addrs {
             admin.update_topic(addr, &config).await?;

@@ -211,6 +211,19 @@ fn wrong_usage_is_254() {
         &["topicRoute"],
         &["updateTopic", "-t", "t"],
         &["updateTopic", "-t", "a b", "-b", "127.0.0.1:1"],
+        &["updateTopic", "-t", "t", "-b", "127.0.0.1:1", "-p", "8"],
+        &["updateTopic", "-t", "t", "-b", "127.0.0.1:1", "-r", "-1"],
+        &["updateTopic", "-t", "t", "-b", "127.0.0.1:1", "-w", "65537"],
+        &["updateSubGroup", "-g", "g", "-b", "127.0.0.1:1", "-r", "-2"],
+        &[
+            "updateSubGroup",
+            "-g",
+            "g",
+            "-b",
+            "127.0.0.1:1",
+            "-q",
+            "2000000000",
+        ],
         &["resetOffsetByTime", "-g", "g", "-t", "t", "-s", "yesterday"],
         &["queryMsgById", "-i", "nonsense"],
         &["topicList", "--access-key", "only"],
@@ -219,6 +232,21 @@ fn wrong_usage_is_254() {
         assert_eq!((done.code, done.stdout.as_str()), (254, ""), "{args:?}");
         assert!(!done.stderr.is_empty(), "{args:?}");
     }
+}
+
+#[test]
+fn a_group_without_retries_is_written_as_in_rocketmq() {
+    let site = Site::with_orders();
+    let args = [
+        "updateSubGroup",
+        "-g",
+        "g",
+        "-c",
+        "DefaultCluster",
+        "-r",
+        "-1",
+    ];
+    assert_snapshot!(site.text(&args), @"group g is up to date on BROKER");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Consumer groups, and what they have to do with topics.
 
+use std::sync::Arc;
+
 use hotfire_protocol::body::{
     GroupList, QuerySubscriptionResponseBody, SubscriptionGroupConfig, SubscriptionGroupList,
     SubscriptionGroupWrapper, TopicList,
@@ -9,7 +11,7 @@ use hotfire_protocol::header::admin::{
     QuerySubscriptionByConsumerRequestHeader, QueryTopicsByConsumerRequestHeader,
 };
 use hotfire_protocol::header::topic::QueryTopicConsumeByWhoRequestHeader;
-use hotfire_protocol::{RemotingCommand, ResponseCode, topic};
+use hotfire_protocol::{RemotingCommand, ResponseCode, rules, topic};
 
 use super::error;
 use crate::processor::{Answer, bad_body, body, done};
@@ -17,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::state::State;
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: creates or replaces a group.
-pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
+pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let group =
         SubscriptionGroupConfig::from_json(&request.body).map_err(|wrong| bad_body(&wrong))?;
     put(broker, vec![group])?;
@@ -25,19 +27,28 @@ pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (5.x): creates or replaces groups.
-pub(super) fn update_list(broker: &State, request: &RemotingCommand) -> Answer {
+pub(super) fn update_list(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let list = SubscriptionGroupList::from_json(&request.body).map_err(|wrong| bad_body(&wrong))?;
     put(broker, list.group_config_list)?;
     done(request)
 }
 
-fn put(broker: &State, groups: Vec<SubscriptionGroupConfig>) -> Result<(), Refusal> {
+fn put(broker: &Arc<State>, groups: Vec<SubscriptionGroupConfig>) -> Result<(), Refusal> {
     for group in &groups {
-        topic::check_group(&group.group_name).map_err(|wrong| error(wrong.to_string()))?;
+        rules::check_group_config(group).map_err(|wrong| error(wrong.to_string()))?;
     }
     for group in groups {
         let name = group.group_name.as_str();
         tracing::info!(group = name, "an administrator creates or changes a group");
+        if broker
+            .topics
+            .read()
+            .get(&topic::retry_topic(name))
+            .is_some()
+        {
+            // Members that are there learn of more queues before anything is put into them.
+            broker.ensure_retry_topic(&group, false);
+        }
         broker.groups.write().put(group, broker.env.now_ms());
     }
     broker.save_groups();

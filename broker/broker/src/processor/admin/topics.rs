@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use hotfire_protocol::body::{CreateTopicListRequestBody, TopicConfig, TopicFilterType, TopicList};
+use hotfire_protocol::body::{CreateTopicListRequestBody, TopicConfig, TopicList};
 use hotfire_protocol::header::admin::GetTopicConfigRequestHeader;
 use hotfire_protocol::header::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
 use hotfire_protocol::pop::{retry_topic, retry_topic_v2};
-use hotfire_protocol::{RemotingCommand, ResponseCode, topic};
+use hotfire_protocol::{RemotingCommand, ResponseCode, rules, topic};
 use hotfire_remoting::Handled;
 
 use super::error;
@@ -14,10 +14,6 @@ use crate::processor::{Answer, bad_body, body, done};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::topics::READ_WRITE;
-
-/// The most queues that a topic may be given. Clients and figures list every one of them, so that a
-/// slip of the administrator's hand would take all their memory; Apache RocketMQ does not mind.
-const QUEUES_MAX: i32 = 65_536;
 
 /// UPDATE_AND_CREATE_TOPIC: answered when the name servers know, or had their time.
 pub(super) fn update(broker: &Arc<State>, request: RemotingCommand) -> Handled {
@@ -52,6 +48,16 @@ fn put(
         .collect();
     tracing::info!(?names, "an administrator creates or changes topics");
     for topic in topics {
+        let (read, write) = (topic.read_queue_nums, topic.write_queue_nums);
+        if read < write {
+            let topic = &topic.topic_name;
+            tracing::warn!(
+                topic,
+                read,
+                write,
+                "nobody reads the last queues that are written"
+            );
+        }
         broker.topics.write().put(topic, broker.env.now_ms());
     }
     broker.save_topics();
@@ -74,8 +80,8 @@ fn wanted(broker: &State, request: &RemotingCommand) -> Result<TopicConfig, Refu
         order: header.order || known_order,
         perm: header.perm,
         read_queue_nums: header.read_queue_nums,
-        topic_filter_type: TopicFilterType::from_name(&header.topic_filter_type)
-            .unwrap_or_default(),
+        topic_filter_type: rules::filter_type(&header.topic_filter_type)
+            .map_err(|wrong| error(wrong.to_string()))?,
         topic_name: header.topic,
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         write_queue_nums: header.write_queue_nums,
@@ -86,15 +92,10 @@ fn wanted(broker: &State, request: &RemotingCommand) -> Result<TopicConfig, Refu
 
 fn check(broker: &State, topic: &TopicConfig) -> Result<(), Refusal> {
     let name = &topic.topic_name;
-    topic::check_topic(name).map_err(|wrong| error(wrong.to_string()))?;
+    rules::check_topic_config(topic).map_err(|wrong| error(wrong.to_string()))?;
     if is_system_topic(broker, name) {
         return Err(error(format!(
             "The topic[{name}] is conflict with system topic."
-        )));
-    }
-    if topic.read_queue_nums.max(topic.write_queue_nums) > QUEUES_MAX {
-        return Err(error(format!(
-            "a topic may have {QUEUES_MAX} queues at most"
         )));
     }
     Ok(())
