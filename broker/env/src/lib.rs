@@ -20,6 +20,7 @@ mod clock;
 pub mod defect;
 mod disk;
 mod entropy;
+mod log;
 mod network;
 pub mod real;
 mod spawner;
@@ -34,6 +35,7 @@ pub use clock::Clock;
 pub use defect::{Defect, Defects};
 pub use disk::{DirEntry, Disk, DiskUsage, MappedFile};
 pub use entropy::{Entropy, EntropyExt, SeededEntropy};
+pub use log::{LogLimit, Shown};
 pub use network::{ByteStream, Connection, Listener, Network};
 pub use spawner::{Spawner, TaskHandle, Work};
 

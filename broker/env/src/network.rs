@@ -41,6 +41,12 @@ pub trait Network: Send + Sync {
     /// bring theirs.
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>>;
 
+    /// How many connections one listener may have open at a time, so that files can be opened beside
+    /// them.
+    fn connections_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// The address under which others reach this process, as goes into client ids and route data.
     fn local_ip(&self) -> std::net::IpAddr;
 }

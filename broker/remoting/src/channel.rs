@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
+use hotfire_env::LogLimit;
 use hotfire_protocol::{RemotingCommand, frame};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     local: SocketAddr,
     pub(crate) limits: Limits,
     open: AtomicBool,
+    /// For responses that nobody waits for.
+    unwanted_log: LogLimit,
     pub(crate) state: Mutex<State>,
     /// The connection's task.
     pub(crate) task: AtomicWaker,
@@ -99,6 +102,7 @@ impl Channel {
                 local,
                 limits,
                 open: AtomicBool::new(true),
+                unwanted_log: LogLimit::new(1),
                 state: Mutex::new(state),
                 task: AtomicWaker::new(),
             }),
@@ -295,10 +299,14 @@ impl Channel {
             Some(invocation) => {
                 let _ = invocation.done.send(Ok(response));
             }
-            None => tracing::warn!(
-                connection = %self.id(), peer = self.name(), opaque = response.opaque,
-                code = response.code, "dropped a response that no request waits for"
-            ),
+            None => {
+                if let Some(left_out) = self.shared.unwanted_log.admit() {
+                    tracing::warn!(
+                        connection = %self.id(), peer = self.name(), opaque = response.opaque,
+                        code = response.code, left_out, "dropped a response that no request waits for"
+                    );
+                }
+            }
         }
     }
 

@@ -10,7 +10,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{self, Owner, Parts};
-use crate::{Channel, ConnectionId, Limits, RequestHandler, RequestHook, RpcError, TlsConnector};
+use crate::totals::Totals;
+use crate::{
+    Channel, ConnectionId, Limits, RequestHandler, RequestHook, RpcError, TlsConnector, TotalLimits,
+};
 
 /// How a [`Client`] runs.
 #[derive(Debug, Clone)]
@@ -54,6 +57,7 @@ struct Inner {
     env: Env,
     config: ClientConfig,
     handler: Option<Arc<dyn RequestHandler>>,
+    totals: Arc<Totals>,
     peers: Mutex<Peers>,
 }
 
@@ -80,6 +84,7 @@ impl Client {
                 env,
                 config,
                 handler,
+                totals: Totals::new(TotalLimits::UNLIMITED),
                 peers,
             }),
         }
@@ -291,6 +296,7 @@ impl Inner {
                 stream,
                 handler: self.handler.clone(),
                 owner: self.clone(),
+                totals: self.totals.clone(),
             }),
         );
         channel

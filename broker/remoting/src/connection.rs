@@ -6,22 +6,33 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::FutureExt;
 use hotfire_env::{BoxFuture, ByteStream, Env};
-use hotfire_protocol::{RemotingCommand, ResponseCode, frame};
+use hotfire_protocol::frame::{self, FrameError};
+use hotfire_protocol::{RemotingCommand, ResponseCode};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::channel::{Channel, Closing};
+use crate::totals::{Counted, Totals};
 use crate::{Handled, RequestHandler};
 
 /// Reads before what was answered is written, and turns before other tasks get theirs.
 const READS_PER_TURN: usize = 16;
 const TURNS_PER_POLL: usize = 8;
+/// After so much work other tasks get their turn. In a simulation, where computing takes no time, it
+/// never comes to that.
+const WORK_PER_POLL: Duration = Duration::from_millis(1);
+/// A header of more bytes is read where it holds up nobody.
+const HEADER_SMALL: usize = 256 << 10;
+/// Input and output of fewer bytes do not count as held.
+const HELD_MIN: usize = 4 << 10;
+/// What an incomplete frame has to grow by within [`Limits::stalled_frame`](crate::Limits).
+const GROWTH_MIN: usize = 4 << 10;
 /// The least and the most room that is made for one read.
 const CHUNK_MIN: usize = 4 << 10;
 const CHUNK_MAX: usize = 64 << 10;
@@ -68,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) handler: Option<Arc<dyn RequestHandler>>,
     pub(crate) owner: Arc<dyn Owner>,
+    pub(crate) totals: Arc<Totals>,
 }
 
 /// Drives a connection to its end.
@@ -78,13 +90,20 @@ pub(crate) async fn run(parts: Parts) {
         stream,
         handler,
         owner,
+        totals,
     } = parts;
     // Also runs when the task is aborted or torn down with its runtime.
     let _ended = EndOnDrop(channel.clone());
     if let Some(handler) = &handler {
         handler.connected(&channel);
     }
-    let mut driver = Driver::new(env, channel.clone(), stream, handler.clone());
+    let mut driver = Driver::new(
+        env,
+        channel.clone(),
+        stream,
+        handler.clone(),
+        totals.clone(),
+    );
     let result = AssertUnwindSafe(std::future::poll_fn(|cx| driver.poll(cx)))
         .catch_unwind()
         .await;
@@ -94,8 +113,10 @@ pub(crate) async fn run(parts: Parts) {
     };
     channel.end(&end.reason);
     let (connection, peer, reason) = (channel.id(), channel.name(), &end.reason);
-    if end.by_us {
-        tracing::info!(%connection, peer, reason, "closing the connection");
+    if end.by_us
+        && let Some(left_out) = totals.closed_log.admit()
+    {
+        tracing::info!(%connection, peer, reason, left_out, "closing the connection");
     } else {
         tracing::debug!(%connection, peer, reason, "the connection ended");
     }
@@ -140,9 +161,18 @@ struct Driver {
     answers: usize,
     flushed: bool,
     /// Handlers at work ([`Handled::Later`]).
-    running: Arc<AtomicUsize>,
+    running: Arc<Counted>,
     draining: bool,
     last_io: Instant,
+    /// A frame whose header is being read elsewhere.
+    decoding: Option<BoxFuture<'static, Result<Option<RemotingCommand>, FrameError>>>,
+    /// When the current poll has worked enough.
+    enough: Instant,
+    /// Since when the incomplete frame has not grown, and how many bytes of it there were.
+    stalled: Option<(Instant, usize)>,
+    totals: Arc<Totals>,
+    partial_share: Option<u64>,
+    unwritten_share: Option<u64>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -152,6 +182,7 @@ impl Driver {
         channel: Channel,
         stream: Box<dyn ByteStream>,
         handler: Option<Arc<dyn RequestHandler>>,
+        totals: Arc<Totals>,
     ) -> Self {
         let last_io = Instant::now();
         let idle = channel.shared().limits.idle;
@@ -168,6 +199,12 @@ impl Driver {
             running: Arc::default(),
             draining: false,
             last_io,
+            decoding: None,
+            enough: last_io,
+            stalled: None,
+            totals,
+            partial_share: None,
+            unwritten_share: None,
             timer: Box::pin(tokio::time::sleep_until(last_io + idle)),
         }
     }
@@ -176,7 +213,10 @@ impl Driver {
         // Registered first, so that a frame queued while this runs leads to another turn.
         self.channel.shared().task.register(cx.waker());
         let now = Instant::now();
-        match self.turns(cx, now).and_then(|()| self.time(cx, now)) {
+        self.enough = now + WORK_PER_POLL;
+        let result = self.turns(cx, now);
+        self.account();
+        match result.and_then(|()| self.time(cx, now)) {
             Ok(()) => Poll::Pending,
             Err(end) => Poll::Ready(end),
         }
@@ -189,11 +229,54 @@ impl Driver {
             let blocked = self.transmit(cx, now)?;
             self.heed_closing(now)?;
             if !more_to_read || (blocked && self.answers > ANSWERS_MAX) {
+                self.look_stalled(more_to_read, now);
                 return Ok(());
             }
+            if self.is_enough() {
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
+        self.stalled = None;
+        // Woken when the others had their turn and the network was looked at.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
         Ok(())
+    }
+
+    fn is_enough(&self) -> bool {
+        Instant::now() >= self.enough
+    }
+
+    /// Notes how long an incomplete frame has been waiting for more bytes.
+    fn look_stalled(&mut self, more_to_read: bool, now: Instant) {
+        let len = self.input.len();
+        if len == 0 || more_to_read || self.decoding.is_some() {
+            self.stalled = None;
+        } else if self.stalled.is_none_or(|(_, at)| len >= at + GROWTH_MIN) {
+            self.stalled = Some((now, len));
+        }
+        if len == 0 {
+            // It may be long until something comes again, and there are many connections.
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Tells the server what this connection holds.
+    fn account(&mut self) {
+        let partial = match self.input.len() {
+            0..HELD_MIN => 0,
+            _ => self.input.capacity(),
+        };
+        let unwritten = match self.output.len() + self.channel.shared().state.lock().out.len() {
+            0..HELD_MIN => 0,
+            bytes => bytes,
+        };
+        let (totals, channel) = (&self.totals, &self.channel);
+        totals
+            .partial
+            .set(&mut self.partial_share, channel, partial);
+        totals
+            .unwritten
+            .set(&mut self.unwritten_share, channel, unwritten);
     }
 
     /// Takes what the peer sent. True if there may be more.
@@ -202,23 +285,26 @@ impl Driver {
             return self.receive_responses(cx, now);
         }
         for _ in 0..READS_PER_TURN {
-            self.take_frames()?;
-            if self.answers > ANSWERS_MAX {
+            self.take_frames(cx)?;
+            if self.decoding.is_some() {
+                return Ok(false);
+            }
+            if self.answers > ANSWERS_MAX || self.is_enough() {
                 return Ok(true);
             }
             if !self.fill(cx, now)? {
                 return Ok(false);
             }
         }
-        self.take_frames()?;
-        Ok(true)
+        self.take_frames(cx)?;
+        Ok(self.decoding.is_none())
     }
 
     /// While draining, requests are no longer taken, but responses still are, and the peer's
     /// leaving is still noticed.
     fn receive_responses(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, End> {
-        let more = self.fill(cx, now)?;
-        while let Some(command) = self.next_frame()? {
+        let more = self.decoding.is_none() && self.fill(cx, now)?;
+        while let Some(command) = self.next_frame(cx)? {
             if command.is_response() {
                 self.channel.complete(command);
             }
@@ -242,30 +328,58 @@ impl Driver {
         }
         if read == room {
             self.chunk = (self.chunk * 2).min(CHUNK_MAX);
+        } else if read < self.chunk / 4 {
+            self.chunk = (self.chunk / 2).max(CHUNK_MIN);
         }
         self.last_io = now;
         Ok(true)
     }
 
-    fn next_frame(&mut self) -> Result<Option<RemotingCommand>, End> {
-        frame::decode(&mut self.input).map_err(|error| End::ours(format!("bad frame: {error}")))
+    /// The next complete frame. A long header is read elsewhere meanwhile, and the task is woken when
+    /// that is done.
+    fn next_frame(&mut self, cx: &mut Context<'_>) -> Result<Option<RemotingCommand>, End> {
+        if self.decoding.is_none()
+            && frame::header_len(&self.input).is_some_and(|len| len > HEADER_SMALL)
+            && let Some(mut bytes) = frame::split(&mut self.input)
+        {
+            let decode = move || frame::decode(&mut bytes);
+            self.decoding = Some(self.env.compute("decode", decode));
+        }
+        let decoded = match &mut self.decoding {
+            None => frame::decode(&mut self.input),
+            Some(decoding) => match decoding.as_mut().poll(cx) {
+                Poll::Pending => return Ok(None),
+                Poll::Ready(decoded) => {
+                    self.decoding = None;
+                    decoded
+                }
+            },
+        };
+        let command = decoded.map_err(|error| End::ours(bad_frame(&error, &self.input)))?;
+        if command.is_some() {
+            self.stalled = None;
+        }
+        Ok(command)
     }
 
-    /// Dispatches the frames that are complete, unless the peer leaves too many answers unread.
-    fn take_frames(&mut self) -> Result<(), End> {
+    /// Dispatches the frames that are complete, unless the peer leaves too many answers unread or
+    /// others have waited for long enough.
+    fn take_frames(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         while self.answers <= ANSWERS_MAX {
-            match self.next_frame()? {
+            match self.next_frame(cx)? {
                 Some(command) if command.is_response() => self.channel.complete(command),
                 Some(request) => self.serve(request)?,
                 None => break,
+            }
+            if self.is_enough() {
+                break;
             }
         }
         Ok(())
     }
 
     fn serve(&mut self, request: RemotingCommand) -> Result<(), End> {
-        let (opaque, oneway) = (request.opaque, request.is_oneway());
-        let limit = self.channel.shared().limits.requests_in;
+        let (opaque, oneway, bytes) = (request.opaque, request.is_oneway(), request.body.len());
         let handled = match &self.handler {
             None => {
                 // With the space in front, as Java has it.
@@ -273,24 +387,45 @@ impl Driver {
                 let code = ResponseCode::REQUEST_CODE_NOT_SUPPORTED;
                 Handled::Reply(request.response_error(code, remark))
             }
-            Some(_) if self.running.load(Ordering::Acquire) >= limit => {
-                let remark = format!("[OVERLOAD]system busy, {limit} requests are being processed");
-                tracing::warn!(
-                    connection = %self.channel.id(), peer = self.channel.name(),
-                    code = request.code, oneway, remark, "refused a request"
-                );
-                Handled::Reply(request.response_error(ResponseCode::SYSTEM_BUSY, remark))
-            }
-            Some(handler) => handler.handle(&self.channel, request),
+            Some(handler) => match self.overload(bytes) {
+                None => handler.handle(&self.channel, request),
+                Some(remark) => {
+                    if let Some(left_out) = self.totals.busy_log.admit() {
+                        tracing::warn!(
+                            connection = %self.channel.id(), peer = self.channel.name(),
+                            code = request.code, oneway, remark, left_out, "refused a request"
+                        );
+                    }
+                    Handled::Reply(request.response_error(ResponseCode::SYSTEM_BUSY, remark))
+                }
+            },
         };
         match handled {
             Handled::Reply(response) if !oneway => self.reply(response, opaque),
             Handled::Reply(_) | Handled::None => Ok(()),
             Handled::Later(answer) => {
-                self.answer_later(answer, opaque, oneway);
+                self.answer_later(answer, bytes, opaque, oneway);
                 Ok(())
             }
         }
+    }
+
+    /// Why no further request with so many bytes may be processed.
+    fn overload(&self, bytes: usize) -> Option<String> {
+        let (limits, totals) = (&self.channel.shared().limits, &self.totals);
+        let one = (&self.running, limits.requests_in, limits.request_bytes_in);
+        let all = (
+            &totals.requests,
+            totals.limits.requests_in,
+            totals.limits.request_bytes_in,
+        );
+        let busy = |counted: &Counted, requests: usize, most: usize| {
+            let (count, held) = (counted.count(), counted.bytes());
+            // A request that is alone is taken whatever its size.
+            let full = count >= requests || (count > 0 && held.saturating_add(bytes) > most);
+            full.then(|| format!("[OVERLOAD]system busy, {count} requests are being processed"))
+        };
+        busy(one.0, one.1, one.2).or_else(|| busy(all.0, all.1, all.2))
     }
 
     /// Encodes an answer straight into the output.
@@ -316,11 +451,12 @@ impl Driver {
     fn answer_later(
         &self,
         answer: BoxFuture<'static, Option<RemotingCommand>>,
+        bytes: usize,
         opaque: i32,
         oneway: bool,
     ) {
         let channel = self.channel.clone();
-        let running = Running::begin(&self.running, &channel);
+        let running = Running::begin(&self.running, &self.totals, &channel, bytes);
         self.env.spawn("request", async move {
             let answer = AssertUnwindSafe(answer).catch_unwind().await;
             match answer {
@@ -412,7 +548,8 @@ impl Driver {
             Some(Closing::Now(reason)) => Err(End::ours(reason)),
             Some(Closing::Drain(reason, deadline)) => {
                 self.draining = true;
-                let done = self.running.load(Ordering::Acquire) == 0
+                let done = self.running.count() == 0
+                    && self.decoding.is_none()
                     && self.output.is_empty()
                     && self.flushed;
                 if done || now >= deadline {
@@ -446,6 +583,13 @@ impl Driver {
             if self.draining {
                 next = next.min(self.drain_deadline().unwrap_or(next));
             }
+            if let Some((since, _)) = self.stalled {
+                let stalled_at = since + self.channel.shared().limits.stalled_frame;
+                if now >= stalled_at {
+                    return Err(End::ours(self.stalled_reason()));
+                }
+                next = next.min(stalled_at);
+            }
             if self.timer.is_elapsed() || next < self.timer.deadline() {
                 self.timer.as_mut().reset(next);
             }
@@ -455,6 +599,14 @@ impl Driver {
             now = Instant::now();
             self.heed_closing(now)?;
         }
+    }
+
+    fn stalled_reason(&self) -> String {
+        let limit = self.channel.shared().limits.stalled_frame.as_secs_f64();
+        let len = self.input.len();
+        format!(
+            "a frame of which {len} bytes have come grew by less than {GROWTH_MIN} in {limit} s"
+        )
     }
 
     fn drain_deadline(&self) -> Option<Instant> {
@@ -482,29 +634,66 @@ impl Driver {
     }
 }
 
+/// What a connection holds ends with it.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let totals = &self.totals;
+        totals
+            .partial
+            .set(&mut self.partial_share, &self.channel, 0);
+        totals
+            .unwritten
+            .set(&mut self.unwritten_share, &self.channel, 0);
+    }
+}
+
 /// Counts a handler at work until it is dropped.
 struct Running {
-    count: Arc<AtomicUsize>,
+    one: Arc<Counted>,
+    totals: Arc<Totals>,
     channel: Channel,
+    bytes: usize,
 }
 
 impl Running {
-    fn begin(count: &Arc<AtomicUsize>, channel: &Channel) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
+    fn begin(one: &Arc<Counted>, totals: &Arc<Totals>, channel: &Channel, bytes: usize) -> Self {
+        one.add(bytes);
+        totals.requests.add(bytes);
         Self {
-            count: count.clone(),
+            one: one.clone(),
+            totals: totals.clone(),
             channel: channel.clone(),
+            bytes,
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.totals.requests.sub(self.bytes);
+        if self.one.sub(self.bytes) == 0 {
             // A connection that drains may leave now.
             self.channel.shared().task.wake();
         }
     }
+}
+
+/// What is wrong with a frame, and what the peer seems to speak instead.
+fn bad_frame(error: &FrameError, input: &[u8]) -> String {
+    let other = match input {
+        [b'P', b'R', b'I', b' ', ..] => ": it begins like HTTP/2, which gRPC clients speak",
+        [b'G', b'E', b'T', b' ', ..]
+        | [b'H', b'E', b'A', b'D', ..]
+        | [b'P', b'O', b'S', b'T', ..]
+        | [b'P', b'U', b'T', b' ', ..]
+        | [b'O', b'P', b'T', b'I', ..]
+        | [b'C', b'O', b'N', b'N', ..] => ": it begins like HTTP",
+        // A record of a handshake, of SSL 3.0 or later.
+        [0x16, 3, ..] => ": it begins like TLS, and this side takes no encrypted connections",
+        [b'S', b'S', b'H', b'-', ..] => ": it begins like SSH",
+        _ => "",
+    };
+    format!("bad frame: {error}{other}")
 }
 
 /// A response is one, whatever the handler made of it.

@@ -17,8 +17,11 @@
 //!   that nobody waits for is logged and dropped;
 //! - a one-way request is never answered;
 //! - every invocation ends: with the response, at its timeout, or when the connection does;
-//! - memory per connection is bounded ([`Limits`]): a peer that does not read is cut off;
-//! - every connection that our side closes is logged with the reason.
+//! - memory is bounded, for one connection ([`Limits`]) and for all of a server together
+//!   ([`TotalLimits`]): a peer that does not read, or does not go on with its frame, is cut off;
+//! - no connection holds up others: after a millisecond of work it waits for its next turn, and
+//!   nothing of a request's body is looked at here;
+//! - every connection that our side closes is logged with the reason, unless there are too many.
 
 mod channel;
 mod client;
@@ -30,13 +33,14 @@ mod limits;
 mod pending;
 mod server;
 mod tls;
+mod totals;
 
 pub use channel::{Channel, ConnectionId};
 pub use client::{Client, ClientConfig};
 pub use error::RpcError;
 pub use handler::{Handled, RequestHandler};
 pub use hook::RequestHook;
-pub use limits::Limits;
+pub use limits::{Limits, TotalLimits};
 pub use server::{Server, ServerConfig};
 pub use tls::{
     ClientAuth, ServerTls, Tls, TlsConnector, TlsError, TlsMode, TlsOptions, TlsSettings,

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::connection::{self, Owner, Parts};
-use crate::{Channel, ConnectionId, Limits, RequestHandler, ServerTls};
+use crate::totals::Totals;
+use crate::{Channel, ConnectionId, Limits, RequestHandler, ServerTls, TotalLimits};
 
 /// A pause after a failed accept: out of file descriptors, most often.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -21,6 +22,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct ServerConfig {
     /// What one connection may take.
     pub limits: Limits,
+    /// What all connections together may take.
+    pub totals: TotalLimits,
     /// How long [`Server::shutdown`] waits for running requests.
     pub shutdown_timeout: Duration,
     /// How connections are encrypted. Without it they are plain.
@@ -31,6 +34,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            totals: TotalLimits::default(),
             shutdown_timeout: Duration::from_secs(3),
             tls: None,
         }
@@ -48,6 +52,7 @@ struct Inner {
     config: ServerConfig,
     handler: Arc<dyn RequestHandler>,
     local: SocketAddr,
+    totals: Arc<Totals>,
     channels: Mutex<Channels>,
     shutting_down: AtomicBool,
     /// Notified when a connection has ended.
@@ -57,7 +62,41 @@ struct Inner {
 #[derive(Default)]
 struct Channels {
     open: BTreeMap<ConnectionId, Channel>,
+    by_address: BTreeMap<IpAddr, usize>,
     count: u32,
+}
+
+impl Channels {
+    /// Why no further connection from an address is taken.
+    fn full(&self, limits: &TotalLimits, address: IpAddr) -> Option<String> {
+        let open = self.open.len();
+        let of_address = self.by_address.get(&address).copied().unwrap_or(0);
+        if open >= limits.connections {
+            Some(format!("there are {open} connections"))
+        } else if of_address >= limits.connections_per_address {
+            Some(format!("there are {of_address} connections from {address}"))
+        } else {
+            None
+        }
+    }
+
+    fn add(&mut self, channel: &Channel) {
+        self.open.insert(channel.id(), channel.clone());
+        *self.by_address.entry(channel.peer().ip()).or_default() += 1;
+    }
+
+    fn remove(&mut self, channel: &Channel) {
+        if self.open.remove(&channel.id()).is_none() {
+            return;
+        }
+        let address = channel.peer().ip();
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
 }
 
 impl Server {
@@ -72,8 +111,16 @@ impl Server {
         handler: Arc<dyn RequestHandler>,
     ) -> io::Result<Self> {
         let listener = env.network().listen(address).await?;
+        let totals = TotalLimits {
+            connections: config
+                .totals
+                .connections
+                .min(env.network().connections_max()),
+            ..config.totals.clone()
+        };
         let inner = Arc::new(Inner {
             env: env.clone(),
+            totals: Totals::new(totals),
             config,
             handler,
             local: listener.local(),
@@ -142,18 +189,25 @@ impl Inner {
             local,
             peer,
         } = connection;
-        let stream = match &self.config.tls {
-            Some(tls) => tls.wrap(stream),
-            None => stream,
-        };
         let channel = {
             let mut channels = self.channels.lock();
+            if let Some(reason) = channels.full(&self.totals.limits, peer.ip()) {
+                drop(channels);
+                if let Some(left_out) = self.totals.refused_log.admit() {
+                    tracing::warn!(%peer, reason, left_out, "refused a connection");
+                }
+                return;
+            }
             channels.count = channels.count.wrapping_add(1);
             let id = u64::from(self.local.port()) << 32 | u64::from(channels.count);
             let limits = self.config.limits.clone();
             let channel = Channel::new(ConnectionId(id), peer.to_string(), (local, peer), limits);
-            channels.open.insert(channel.id(), channel.clone());
+            channels.add(&channel);
             channel
+        };
+        let stream = match &self.config.tls {
+            Some(tls) => tls.wrap(stream),
+            None => stream,
         };
         tracing::debug!(connection = %channel.id(), %peer, "accepted a connection");
         if self.shutting_down.load(Ordering::Acquire) {
@@ -167,6 +221,7 @@ impl Inner {
                 stream,
                 handler: Some(self.handler.clone()),
                 owner: self.clone(),
+                totals: self.totals.clone(),
             }),
         );
     }
@@ -174,7 +229,7 @@ impl Inner {
 
 impl Owner for Inner {
     fn ended(&self, channel: &Channel) {
-        self.channels.lock().open.remove(&channel.id());
+        self.channels.lock().remove(channel);
         self.ended.notify_one();
     }
 }

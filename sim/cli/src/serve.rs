@@ -83,10 +83,7 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
     let broker = broker.transpose().map_err(wrong)?;
     let tls = tls_settings(&text).map_err(wrong)?;
     files::create_folder(&request.data)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = real::runtime().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         let env = real::env(&request.data, None);
         // Certificates lie anywhere.

@@ -4,6 +4,7 @@
 
 mod disk;
 mod network;
+mod runtime;
 mod spawner;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 pub use disk::RealDisk;
 pub use network::RealNetwork;
+pub use runtime::runtime;
 pub use spawner::TokioSpawner;
 
 use crate::{Clock, Defects, Env, Seams, SeededEntropy};

@@ -97,8 +97,29 @@ pub fn decode(buf: &mut BytesMut) -> Result<Option<RemotingCommand>, FrameError>
         1 => binary::decode(&header)?,
         other => return Err(FrameError::SerializeType(other)),
     };
-    command.body = frame;
+    // An empty one would keep the whole buffer alive for as long as the command lives.
+    if !frame.is_empty() {
+        command.body = frame;
+    }
     Ok(Some(command))
+}
+
+/// The length of the header of the frame that `buf` begins with; `None` if it is not complete yet,
+/// or is none.
+pub fn header_len(buf: &[u8]) -> Option<usize> {
+    let (length, rest) = buf.split_first_chunk::<LENGTH_SIZE>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let mark = rest.first_chunk::<MARK_SIZE>()?;
+    let complete = rest.len() >= length;
+    complete.then_some((u32::from_be_bytes(*mark) as usize) & HEADER_MAX)
+}
+
+/// Takes the frame that `buf` begins with off its front without looking into it; `None` if it is not
+/// complete yet, or is none.
+pub fn split(buf: &mut BytesMut) -> Option<BytesMut> {
+    header_len(buf)?;
+    let length = u32::from_be_bytes(*buf.first_chunk::<LENGTH_SIZE>()?) as usize;
+    Some(buf.split_to(LENGTH_SIZE + length))
 }
 
 /// Appends a command as one frame, length field and body included.
@@ -115,6 +136,9 @@ pub fn encode(cmd: &RemotingCommand, out: &mut BytesMut) -> Result<(), FrameErro
 }
 
 fn encode_at(cmd: &RemotingCommand, out: &mut BytesMut, start: usize) -> Result<(), FrameError> {
+    if cmd.body.len() > FRAME_MAX {
+        return Err(FrameError::TooLong(cmd.body.len() as u64));
+    }
     out.reserve(LENGTH_SIZE + MARK_SIZE + header_size_hint(cmd) + cmd.body.len());
     out.put_u64(0);
     let kind: u8 = match cmd.serialize {
