@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::topic::RETRY_PREFIX;
+use crate::topic::{RETRY_PREFIX, REVIVE_PREFIX};
 
 /// The number in place of a revive queue that marks an ordered pop
 /// (`KeyBuilder.POP_ORDER_REVIVE_QUEUE`).
@@ -20,8 +20,6 @@ pub const ACK_TAG: &str = "ack";
 pub const BATCH_ACK_TAG: &str = "bAck";
 /// The most messages that one request pops.
 pub const POP_MAX: i32 = 32;
-
-const REVIVE_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
 
 /// The topic that keeps the check points and acknowledgements of a cluster's pops.
 pub fn revive_topic(cluster: &str) -> String {

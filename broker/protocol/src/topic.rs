@@ -31,6 +31,12 @@ pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 /// Tells of consumers whose offsets were moved.
 pub const OFFSET_MOVED_EVENT: &str = "OFFSET_MOVED_EVENT";
 
+/// Holds messages that the broker had accepted and could never deliver, each with the reason: for
+/// an administrator to look at. Apache RocketMQ has nothing like it, and drops or retries them.
+pub const SET_ASIDE_TOPIC: &str = "rmq_sys_SET_ASIDE";
+/// Begins the name of the topic of pops' check points and acknowledgements; the cluster follows.
+pub const REVIVE_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
+
 /// The topics that belong to the system everywhere.
 pub const SYSTEM_TOPICS: [&str; 9] = [
     AUTO_CREATE_TOPIC,
@@ -45,13 +51,14 @@ pub const SYSTEM_TOPICS: [&str; 9] = [
 ];
 
 /// The system topics that clients may not send to.
-pub const FORBIDDEN_TOPICS: [&str; 6] = [
+pub const FORBIDDEN_TOPICS: [&str; 7] = [
     SCHEDULE_TOPIC,
     TRANS_HALF_TOPIC,
     TRANS_OP_HALF_TOPIC,
     TRANS_CHECK_MAX_TIME_TOPIC,
     SELF_TEST_TOPIC,
     OFFSET_MOVED_EVENT,
+    SET_ASIDE_TOPIC,
 ];
 
 /// The producer group of clients themselves: sends back what could not be consumed.
@@ -163,6 +170,20 @@ pub fn is_system_topic(topic: &str) -> bool {
 /// Whether clients may not send to a topic.
 pub fn is_forbidden_topic(topic: &str) -> bool {
     FORBIDDEN_TOPICS.contains(&topic)
+}
+
+/// Whether a topic holds what only the broker itself works off: nothing is ever delivered into it,
+/// or out of it, because a message says so.
+pub fn is_internal_topic(topic: &str) -> bool {
+    const INTERNAL: [&str; 6] = [
+        SCHEDULE_TOPIC,
+        TIMER_TOPIC,
+        TRANS_HALF_TOPIC,
+        TRANS_OP_HALF_TOPIC,
+        TRANS_CHECK_MAX_TIME_TOPIC,
+        SET_ASIDE_TOPIC,
+    ];
+    INTERNAL.contains(&topic) || topic.starts_with(REVIVE_PREFIX)
 }
 
 /// The retry topic of a group.
@@ -279,6 +300,7 @@ mod tests {
         assert!(is_system_topic("TBW102") && is_system_topic("rmq_sys_x"));
         assert!(!is_system_topic("T") && !is_forbidden_topic("TBW102"));
         assert!(is_forbidden_topic("SELF_TEST_TOPIC"));
+        assert!(is_internal_topic("rmq_sys_REVIVE_LOG_c") && !is_internal_topic("rmq_sys_x"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::mapped_files::{MappedFiles, Segment};
 use crate::record_view::{is_message, size_and_magic};
 
 /// The size of the filler's header, for which every file keeps room.
-const BLANK_SIZE: u64 = 8;
+pub(crate) const BLANK_SIZE: u64 = 8;
 
 /// The files and how far they are written and flushed.
 pub(crate) struct CommitLog {

@@ -42,6 +42,7 @@ mod state;
 mod store;
 mod timer;
 
+pub use batch::IllegalBatch;
 pub use checkpoint::Checkpoint;
 pub use config::{FlushDiskType, StoreConfig};
 pub use cq_unit::CqUnit;
@@ -54,4 +55,6 @@ pub use query::{Boundary, QueryResult};
 pub use record_view::RecordView;
 pub use state::NotWriteable;
 pub use store::{ArrivalListener, MessageStore};
-pub use timer::{TimerCheckpoint, TimerDistribution, TimerPosition, TimerStore, TimerTotals};
+pub use timer::{
+    TimerCheckpoint, TimerDistribution, TimerOwner, TimerPosition, TimerStore, TimerTotals,
+};

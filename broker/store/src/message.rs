@@ -113,6 +113,12 @@ pub enum PutMessageStatus {
 }
 
 impl PutMessageStatus {
+    /// Whether the same message will be refused however often it is put: it does not fit. All other
+    /// refusals are about the store, which may take it later.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::MessageIllegal | Self::PropertiesSizeExceeded)
+    }
+
     /// The name in `PutMessageStatus`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use hotfire_env::defect;
+use hotfire_protocol::frame::FRAME_MAX;
 use hotfire_protocol::message::record::{self, EncodeError};
-use hotfire_protocol::message::sys_flag;
+use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic::{DLQ_PREFIX, RETRY_PREFIX};
 use std::net::SocketAddr;
 
-use crate::commit_log::{AppendError, stamp};
+use crate::RecordView;
+use crate::batch::{self, IllegalBatch};
+use crate::commit_log::{AppendError, BLANK_SIZE, stamp};
 use crate::config::FlushDiskType;
 use crate::defects;
 use crate::message::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
@@ -17,10 +20,12 @@ use crate::queues::is_topic;
 use crate::recovery::is_torn;
 use crate::state::NotWriteable;
 use crate::store::{Inner, MessageStore};
-use crate::{RecordView, batch};
 
 /// The longest topic of anything but a retry or dead-letter topic.
 const TOPIC_MAX: usize = 127;
+/// The largest record, in bytes: what a response has room for, beside its header and what a pop adds
+/// to a message of a retry topic. Whatever is configured, a larger one could never be delivered.
+const RECORD_MAX: usize = FRAME_MAX - (256 << 10);
 /// How many encoding buffers are kept, and how large the kept ones may be.
 const BUFFERS_KEPT: usize = 4;
 const BUFFER_KEPT_MAX: usize = 256 << 10;
@@ -71,11 +76,48 @@ impl MessageStore {
 
     /// Appends a message without waiting for the disk.
     pub fn append(&self, message: MessageInner) -> PutResult {
-        let inner = &*self.inner;
-        if let Err(status) = inner.check(&message) {
-            return PutResult::refused(status);
+        match self.inner.check(&message) {
+            Ok(()) => self.encode_and_append(message),
+            Err(status) => PutResult::refused(status),
         }
-        let takes_offsets = takes_offsets(message.sys_flag);
+    }
+
+    /// Appends a message that the broker has accepted before: one whose time has come, that is
+    /// tried again, that is committed. The limits for what clients send do not count for it, so that
+    /// one that was lowered meanwhile loses nothing.
+    pub fn append_accepted(&self, message: MessageInner) -> PutResult {
+        match self.inner.check_state() {
+            Ok(()) if is_storable(&message.message.topic) && message.queue_id >= 0 => {
+                self.encode_and_append(message)
+            }
+            Ok(()) => PutResult::refused(PutMessageStatus::MessageIllegal),
+            Err(status) => PutResult::refused(status),
+        }
+    }
+
+    /// Whether a message that is to be accepted can be stored later under a topic, with all the
+    /// properties that it has then.
+    ///
+    /// # Errors
+    /// How the store would refuse it, however often it is asked.
+    pub fn check_form(&self, message: &MessageInner, topic: &str) -> Result<(), PutMessageStatus> {
+        let properties = property::encoded_len(&message.message.properties);
+        if properties > record::PROPERTIES_MAX {
+            return Err(PutMessageStatus::PropertiesSizeExceeded);
+        }
+        let (born, store) = (message.born_host, message.store_host);
+        let body = message.message.body.len();
+        let size = record::size_of(born, store, topic.len(), properties, body);
+        if !is_storable(topic) || size > self.inner.record_max() {
+            return Err(PutMessageStatus::MessageIllegal);
+        }
+        Ok(())
+    }
+
+    fn encode_and_append(&self, message: MessageInner) -> PutResult {
+        let inner = &*self.inner;
+        // Half messages and roll-backs are in no consume queue, so they take no queue offset.
+        let takes_offsets = sys_flag::is_consumable(message.sys_flag);
         let mut ext = message.into_ext();
         if defect!(inner.env, GarbleBody) {
             defects::garble(&mut ext.message.body);
@@ -98,32 +140,41 @@ impl MessageStore {
 
     /// Appends a batch without waiting for the disk.
     pub fn append_batch(&self, batch: MessageBatch) -> PutResult {
+        let refused = |error| {
+            PutResult::refused(match error {
+                IllegalBatch::Encode(error) => illegal(error),
+                _ => PutMessageStatus::MessageIllegal,
+            })
+        };
+        self.try_append_batch(batch).unwrap_or_else(refused)
+    }
+
+    /// As [`MessageStore::append_batch`].
+    ///
+    /// # Errors
+    /// What is wrong with the messages of the batch; none is stored then.
+    pub fn try_append_batch(&self, batch: MessageBatch) -> Result<PutResult, IllegalBatch> {
         let inner = &*self.inner;
         if let Err(status) = inner.check(&batch.shared) {
-            return PutResult::refused(status);
+            return Ok(PutResult::refused(status));
         }
-        if !takes_offsets(batch.shared.sys_flag) {
-            return PutResult::refused(PutMessageStatus::MessageIllegal);
+        if !sys_flag::is_consumable(batch.shared.sys_flag) {
+            return Err(IllegalBatch::Half);
         }
         let mut ext = batch.shared.into_ext();
         let mut buffer = inner.take_buffer();
-        let result = match batch::encode_records(&mut ext, &mut buffer) {
-            Ok(count) => inner.append(Records {
+        let max = inner.config.max_message_size.min(inner.record_max());
+        let encoded = batch::encode_records(&mut ext, max, &mut buffer);
+        let result = encoded.map(|count| {
+            inner.append(Records {
                 topic: &ext.message.topic,
                 queue_id: ext.queue_id,
                 store_host: ext.store_host,
                 takes_offsets: true,
                 bytes: &mut buffer,
                 count,
-            }),
-            Err(error) => {
-                tracing::warn!(topic = ext.message.topic, %error, "refusing a batch");
-                PutResult::refused(match error {
-                    batch::IllegalBatch::Encode(error) => illegal(error),
-                    _ => PutMessageStatus::MessageIllegal,
-                })
-            }
-        };
+            })
+        });
         inner.keep_buffer(buffer);
         result
     }
@@ -143,7 +194,14 @@ impl Inner {
         since != 0 && (busy..10_000_000).contains(&(self.env.now_ms() - since))
     }
 
-    fn check(&self, message: &MessageInner) -> Result<(), PutMessageStatus> {
+    /// The largest record that can be stored and delivered.
+    fn record_max(&self) -> usize {
+        let file = usize::try_from(self.log.files.file_size()).unwrap_or(usize::MAX);
+        RECORD_MAX.min(file.saturating_sub(BLANK_SIZE as usize))
+    }
+
+    /// Whether anything is stored at the moment.
+    fn check_state(&self) -> Result<(), PutMessageStatus> {
         if let Some(reason) = self.state.reason() {
             tracing::debug!(?reason, "refusing a message");
             return Err(PutMessageStatus::ServiceNotAvailable);
@@ -151,6 +209,12 @@ impl Inner {
         if self.page_cache_busy() {
             return Err(PutMessageStatus::OsPageCacheBusy);
         }
+        Ok(())
+    }
+
+    /// Whether a client's message may be stored.
+    fn check(&self, message: &MessageInner) -> Result<(), PutMessageStatus> {
+        self.check_state()?;
         let topic = message.message.topic.as_str();
         let is_long = topic.len() > TOPIC_MAX
             && !topic.starts_with(RETRY_PREFIX)
@@ -158,7 +222,8 @@ impl Inner {
         if is_long || !is_topic(topic) || message.queue_id < 0 {
             return Err(PutMessageStatus::MessageIllegal);
         }
-        if message.message.body.len() > self.config.max_message_size {
+        let body_max = self.config.max_message_size.min(RECORD_MAX);
+        if message.message.body.len() > body_max {
             return Err(PutMessageStatus::MessageIllegal);
         }
         Ok(())
@@ -268,12 +333,9 @@ impl Inner {
     }
 }
 
-/// Half messages and roll-backs are in no consume queue, so they take no queue offset.
-fn takes_offsets(flags: i32) -> bool {
-    matches!(
-        sys_flag::transaction_type(flags),
-        0 | sys_flag::TRANSACTION_COMMIT
-    )
+/// Whether there can be a record with this topic, and a folder.
+fn is_storable(topic: &str) -> bool {
+    is_topic(topic) && topic.len() <= record::TOPIC_MAX
 }
 
 /// Stamps the records, which follow each other from commit log offset `at` on, and returns the
@@ -297,7 +359,7 @@ fn stamp_all(records: &mut Records<'_>, queue_offset: i64, at: u64, now: i64) ->
 }
 
 fn illegal(error: EncodeError) -> PutMessageStatus {
-    tracing::warn!(%error, "refusing a message");
+    tracing::debug!(%error, "refusing a message");
     match error {
         EncodeError::PropertiesTooLong(_) => PutMessageStatus::PropertiesSizeExceeded,
         EncodeError::TopicTooLong(_) | EncodeError::BodyTooLong(_) => {

@@ -80,6 +80,14 @@ impl Queues {
         queues.entry(queue_id).or_insert_with(create).clone()
     }
 
+    /// The ids of a topic's queues, ascending.
+    pub fn ids(&self, topic: &str) -> Vec<i32> {
+        let topics = self.topics.read();
+        topics
+            .get(topic)
+            .map_or_else(Vec::new, |queues| queues.keys().copied().collect())
+    }
+
     /// All queues, in the order of topic and id.
     pub fn all(&self) -> Vec<Arc<ConsumeQueue>> {
         let topics = self.topics.read();

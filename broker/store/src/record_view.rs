@@ -135,10 +135,7 @@ impl<'a> RecordView<'a> {
 
     /// Whether it gets a consume queue unit: half messages and roll-backs do not.
     pub fn is_consumable(&self) -> bool {
-        matches!(
-            sys_flag::transaction_type(self.sys_flag),
-            0 | sys_flag::TRANSACTION_COMMIT
-        )
+        sys_flag::is_consumable(self.sys_flag)
     }
 
     /// What goes into the consume queue unit beside position and size: the code of the tag or, for

@@ -195,6 +195,11 @@ impl MessageStore {
             .collect()
     }
 
+    /// The ids of the queues of a topic that a message was ever meant for, ascending.
+    pub fn queue_ids(&self, topic: &str) -> Vec<i32> {
+        self.inner.queues.ids(topic)
+    }
+
     /// The record at a commit log offset (`selectOneMessageByOffset`).
     pub fn look_record(&self, commit_log_offset: i64) -> Option<Bytes> {
         let offset = u64::try_from(commit_log_offset).ok()?;

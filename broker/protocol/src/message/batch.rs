@@ -97,15 +97,50 @@ fn put(element: &BatchElement, out: &mut BytesMut) -> Result<(), BatchError> {
 ///
 /// # Errors
 /// Not a sequence of whole elements.
-pub fn decode(mut bytes: Bytes) -> Result<Vec<BatchElement>, BatchError> {
-    let mut elements = Vec::new();
-    while bytes.has_remaining() {
-        elements.push(take(&mut bytes)?);
-    }
-    Ok(elements)
+pub fn decode(bytes: Bytes) -> Result<Vec<BatchElement>, BatchError> {
+    let owned = |raw: RawElement| BatchElement {
+        properties: raw.properties().to_owned(),
+        flag: raw.flag,
+        body: raw.body,
+    };
+    elements(bytes).map(|raw| raw.map(owned)).collect()
 }
 
-fn take(bytes: &mut Bytes) -> Result<BatchElement, BatchError> {
+/// An element where it lies: for those who look at a batch without keeping it.
+#[derive(Debug, Clone)]
+pub struct RawElement {
+    /// The user's flag.
+    pub flag: i32,
+    /// The payload.
+    pub body: Bytes,
+    /// The properties, which are UTF-8.
+    properties: Bytes,
+}
+
+impl RawElement {
+    /// The properties as text, as they were sent.
+    pub fn properties(&self) -> &str {
+        // It was checked when the element was read.
+        std::str::from_utf8(&self.properties).unwrap_or_default()
+    }
+}
+
+/// Reads a batch, one element after the other, sharing the memory of `bytes`. What is behind an
+/// error is not looked at.
+pub fn elements(mut bytes: Bytes) -> impl Iterator<Item = Result<RawElement, BatchError>> {
+    std::iter::from_fn(move || {
+        if !bytes.has_remaining() {
+            return None;
+        }
+        let element = take(&mut bytes);
+        if element.is_err() {
+            bytes.clear();
+        }
+        Some(element)
+    })
+}
+
+fn take(bytes: &mut Bytes) -> Result<RawElement, BatchError> {
     let short = |_| BatchError::Truncated;
     let size = bytes.clone().try_get_i32().map_err(short)?;
     let size = usize::try_from(size).map_err(|_| BatchError::Length("element"))?;
@@ -132,11 +167,13 @@ fn take(bytes: &mut Bytes) -> Result<BatchElement, BatchError> {
     if element.has_remaining() {
         return Err(BatchError::Length("element"));
     }
-    let properties = std::str::from_utf8(&properties).map_err(|_| BatchError::Text)?;
-    Ok(BatchElement {
+    if std::str::from_utf8(&properties).is_err() {
+        return Err(BatchError::Text);
+    }
+    Ok(RawElement {
         flag,
         body,
-        properties: properties.to_owned(),
+        properties,
     })
 }
 

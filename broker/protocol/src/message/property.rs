@@ -135,12 +135,27 @@ pub fn encode(properties: &Properties) -> String {
     text
 }
 
+/// The length of what [`encode`] writes, in bytes.
+pub fn encoded_len(properties: &Properties) -> usize {
+    let size: usize = properties
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    size.saturating_sub(1)
+}
+
 /// Appends more properties to properties as text, without looking for names that are there already.
 pub fn append(text: &mut String, more: &str) {
     if !text.is_empty() && !more.is_empty() && !text.ends_with(PROPERTY_SEPARATOR) {
         text.push(PROPERTY_SEPARATOR);
     }
     text.push_str(more);
+}
+
+/// The length of what [`append`] makes of a text, in bytes.
+pub fn appended_len(text: &str, more: &str) -> usize {
+    let separated = text.is_empty() || more.is_empty() || text.ends_with(PROPERTY_SEPARATOR);
+    text.len() + more.len() + usize::from(!separated)
 }
 
 /// The properties of a text, with or without a separator at the end. Entries without a name or a
@@ -173,6 +188,8 @@ mod tests {
         let properties: Properties = [(TAGS, "TagA"), ("user", "值")].into_iter().collect();
         assert_eq!(encode(&properties), "TAGS\u{1}TagA\u{2}user\u{1}值");
         assert_eq!(decode(&encode(&properties)), properties);
+        assert_eq!(encoded_len(&properties), encode(&properties).len());
+        assert_eq!(encoded_len(&Properties::new()), 0);
     }
 
     #[test]
@@ -189,6 +206,7 @@ mod tests {
             ("a\u{1}1", "", "a\u{1}1"),
         ] {
             let mut text = text.to_owned();
+            assert_eq!(appended_len(&text, more), expected.len());
             append(&mut text, more);
             assert_eq!(text, expected);
         }

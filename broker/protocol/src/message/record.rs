@@ -29,10 +29,10 @@ pub mod position {
 
 /// The longest topic of a version 1 record.
 const V1_TOPIC_MAX: usize = 127;
-/// The longest topic that the store takes at all (retry topics).
-const TOPIC_MAX: usize = 255;
-/// The longest properties: a positive 16-bit length.
-const PROPERTIES_MAX: usize = i16::MAX as usize;
+/// The longest topic that a store takes at all, in bytes (retry topics).
+pub const TOPIC_MAX: usize = 255;
+/// The longest properties as text, in bytes: a positive 16-bit length.
+pub const PROPERTIES_MAX: usize = i16::MAX as usize;
 
 /// Why a message cannot become a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +76,24 @@ pub enum DecodeError {
     Port(&'static str),
 }
 
+/// The bytes of a record with a topic, properties as text and a body of these lengths.
+pub fn size_of(
+    born_host: SocketAddr,
+    store_host: SocketAddr,
+    topic: usize,
+    properties: usize,
+    body: usize,
+) -> usize {
+    let long_topic = topic > V1_TOPIC_MAX;
+    91 - 16
+        + host_len(born_host)
+        + host_len(store_host)
+        + body
+        + usize::from(long_topic)
+        + topic
+        + properties
+}
+
 /// Appends a message as a record and returns the record's size.
 ///
 /// Size, magic number, checksum and the two IPv6 bits of the system flag are computed; all else is
@@ -108,13 +126,8 @@ pub fn encode_parts(
         return Err(EncodeError::PropertiesTooLong(properties.len()));
     }
     let long_topic = topic.len() > V1_TOPIC_MAX;
-    let size = 91 - 16
-        + host_len(ext.born_host)
-        + host_len(ext.store_host)
-        + body.len()
-        + usize::from(long_topic)
-        + topic.len()
-        + properties.len();
+    let (born, store) = (ext.born_host, ext.store_host);
+    let size = size_of(born, store, topic.len(), properties.len(), body.len());
     let size_field = i32::try_from(size).map_err(|_| EncodeError::BodyTooLong(body.len()))?;
 
     out.reserve(size);

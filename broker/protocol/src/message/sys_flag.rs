@@ -31,6 +31,12 @@ pub const fn transaction_type(sys_flag: i32) -> i32 {
     sys_flag & TRANSACTION_MASK
 }
 
+/// Whether such a message is in a consume queue: half messages, so called by their flag, and
+/// roll-backs are not.
+pub const fn is_consumable(sys_flag: i32) -> bool {
+    matches!(transaction_type(sys_flag), 0 | TRANSACTION_COMMIT)
+}
+
 /// The same flag with another transaction type.
 pub const fn with_transaction_type(sys_flag: i32, transaction: i32) -> i32 {
     (sys_flag & !TRANSACTION_MASK) | transaction

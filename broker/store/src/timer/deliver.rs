@@ -5,22 +5,30 @@ use std::io;
 use hotfire_env::defect;
 use hotfire_protocol::hash::java_string_hash;
 use hotfire_protocol::message::{property, record};
-use hotfire_protocol::topic::TIMER_TOPIC;
+use hotfire_protocol::topic::{TIMER_TOPIC, is_internal_topic};
 use hotfire_protocol::{MessageExt, Properties};
 
 use super::TimerStore;
 use super::record::{TimerRecord, magic};
 use super::recovery::is_settled;
 use super::schedule::{Schedule, Timer};
-use crate::message::{MessageInner, PutMessageStatus, PutResult};
+use crate::message::{MessageInner, PutResult};
 use crate::{CqUnit, RecordView, defects};
+
+/// Further ahead than any broker takes messages for, whatever its configuration says: milliseconds.
+const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
+
+/// For so many bytes, a message counts as one more.
+const BYTES_PER_MORE: usize = 8 << 10;
 
 /// What is to become of a message whose time has come.
 enum Due {
     /// It is put into its topic, or round once more.
     Put(Box<MessageExt>),
-    /// Nothing: it is not there any more, is to be dropped, or is a wish itself.
+    /// Nothing: it is to be dropped, or is a wish itself.
     Nothing,
+    /// It is not there any more.
+    Gone,
 }
 
 impl TimerStore {
@@ -39,7 +47,7 @@ impl TimerStore {
             read_to_ms += 3 * schedule.wheel.precision_ms();
         }
         let delivered = self.deliver(&mut schedule, read_to_ms, now_ms, budget);
-        delivered == Some(budget)
+        delivered.is_some_and(|delivered| delivered >= budget)
     }
 
     /// Takes messages from the timer topic's queue onto the wheel, and returns their number; `None`
@@ -70,27 +78,15 @@ impl TimerStore {
     /// Takes a message onto the wheel; false if that has to wait.
     fn take_unit(&self, schedule: &mut Schedule, unit: &CqUnit, now: i64) -> io::Result<bool> {
         let Some(bytes) = self.inner.store.look_record(unit.offset) else {
-            tracing::warn!(offset = unit.offset, "a timed message is gone");
-            return Ok(true);
+            return Ok(self.set_aside("the record cannot be read", None, unit.offset));
         };
-        let view = RecordView::parse(&bytes).ok();
-        let timer = view.and_then(|view| {
-            let out_ms = view.property(property::TIMER_OUT_MS)?.parse().ok()?;
-            let topic = view.property(property::REAL_TOPIC)?;
-            let deletes = view.property(property::TIMER_DEL_UNIQKEY).is_some();
-            let timer = Timer {
-                offset: unit.offset,
-                size: unit.size,
-                out_ms,
-                topic_hash: java_string_hash(topic),
-                deletes,
-            };
-            Some((timer, topic))
-        });
-        let Some((timer, topic)) = timer.filter(|(timer, _)| timer.out_ms >= 0) else {
-            // Anybody may send to the timer topic itself.
-            tracing::warn!(offset = unit.offset, "a timed message without a time");
-            return Ok(true);
+        let (timer, topic) = match timer_of(&bytes, unit, now) {
+            Ok(timer) => timer,
+            // Anybody could send to the timer topic itself.
+            Err(reason) => {
+                let message = record::decode(&mut bytes.clone(), false).ok();
+                return Ok(self.set_aside(reason, message, unit.offset));
+            }
         };
         let taken = schedule.take(&timer, now)?;
         if taken {
@@ -136,7 +132,8 @@ impl TimerStore {
             {
                 if !is_settled(&self.inner.store, &record) {
                     self.deliver_one(schedule, at, &record, now_ms)?;
-                    delivered += 1;
+                    // Large ones count for more, so that no look takes long.
+                    delivered += 1 + usize::try_from(record.size).unwrap_or(0) / BYTES_PER_MORE;
                 }
                 schedule.reading.as_mut()?.left.pop_front();
             }
@@ -159,10 +156,17 @@ impl TimerStore {
                 let settled = schedule.settle(at, record.offset, 0);
                 return settled.map_err(failed).ok();
             }
+            Due::Gone => {
+                if !self.set_aside("the record cannot be read", None, record.offset) {
+                    return None;
+                }
+                let settled = schedule.settle(at, record.offset, 0);
+                return settled.map_err(failed).ok();
+            }
         };
         let real_topic = message.message.properties.get(property::REAL_TOPIC);
         let real_topic = real_topic.unwrap_or_default().to_owned();
-        let put = self.put(message, record, now_ms);
+        let put = self.put(message.clone(), record, now_ms);
         match (&put.append, put.status) {
             (Some(append), _) => {
                 let until = append.physical_offset + append.bytes as i64;
@@ -172,13 +176,28 @@ impl TimerStore {
                 self.note_dequeued(&real_topic);
                 settled.map_err(failed).ok()
             }
-            (None, PutMessageStatus::MessageIllegal) => {
-                tracing::error!(topic = real_topic, "a timed message cannot be delivered");
+            (None, status) if status.is_final() => {
+                let reason = "it does not fit";
+                if !self.set_aside(reason, Some(message), record.offset) {
+                    return None;
+                }
+                self.count(&real_topic, -1, now_ms);
                 schedule.settle(at, record.offset, 0).map_err(failed).ok()
             }
             (None, status) => {
                 tracing::warn!(status = status.name(), "cannot deliver a timed message yet");
                 None
+            }
+        }
+    }
+
+    /// Tells the owner that a message can never be delivered; false if that is to be told again.
+    fn set_aside(&self, reason: &'static str, message: Option<MessageExt>, offset: i64) -> bool {
+        match &*self.inner.owner.read() {
+            Some(owner) => owner.set_aside(reason, message, offset),
+            None => {
+                tracing::error!(reason, offset, "a timed message can never be delivered");
+                true
             }
         }
     }
@@ -191,8 +210,7 @@ impl TimerStore {
         let bytes = self.inner.store.look_record(record.offset);
         let Some(message) = bytes.and_then(|mut bytes| record::decode(&mut bytes, false).ok())
         else {
-            tracing::warn!(offset = record.offset, "a timed message is gone");
-            return Due::Nothing;
+            return Due::Gone;
         };
         if !record.is(magic::ROLL) && self.is_dropped(schedule, &message) {
             return Due::Nothing;
@@ -228,21 +246,55 @@ impl TimerStore {
         let rolls = record.is(magic::ROLL);
         if !rolls {
             restore(&mut copy);
+            if let Some(owner) = &*self.inner.owner.read() {
+                copy.queue_id = owner.queue_for(&copy.message.topic, copy.queue_id);
+            }
         }
         let bare = copy.clone();
         note_times(&mut copy.message.properties, record, rolls, now_ms);
         let twice = (defect!(store.inner.env, TimerTwice) && defects::is_chosen(record.offset))
             .then(|| copy.clone());
-        let put = store.append(copy);
+        let put = store.append_accepted(copy);
         if let (Some(again), true) = (twice, put.is_stored()) {
-            store.append(again);
+            store.append_accepted(again);
         }
-        if put.status == PutMessageStatus::PropertiesSizeExceeded {
-            // They fitted when it came: it goes without the times rather than being lost.
-            return store.append(bare);
+        if put.status.is_final() {
+            // It fitted when it came: it goes without the times rather than being lost.
+            return store.append_accepted(bare);
         }
         put
     }
+}
+
+/// What a record of the timer topic asks for, and the topic that its message is meant for.
+///
+/// # Errors
+/// Why it can never be delivered.
+fn timer_of<'a>(
+    bytes: &'a [u8],
+    unit: &CqUnit,
+    now_ms: i64,
+) -> Result<(Timer, &'a str), &'static str> {
+    let view = RecordView::parse(bytes).map_err(|_| "the record cannot be read")?;
+    let out_ms = view
+        .property(property::TIMER_OUT_MS)
+        .and_then(|out_ms| out_ms.parse::<i64>().ok())
+        .filter(|out_ms| (0..now_ms.saturating_add(CENTURY_MS)).contains(out_ms))
+        .ok_or("it does not say when it is due")?;
+    let topic = view
+        .property(property::REAL_TOPIC)
+        .ok_or("it does not say where it is meant for")?;
+    if is_internal_topic(topic) {
+        return Err("it is meant for a topic of the broker's own");
+    }
+    let timer = Timer {
+        offset: unit.offset,
+        size: unit.size,
+        out_ms,
+        topic_hash: java_string_hash(topic),
+        deletes: view.property(property::TIMER_DEL_UNIQKEY).is_some(),
+    };
+    Ok((timer, topic))
 }
 
 /// The message as it was sent, in its own topic.

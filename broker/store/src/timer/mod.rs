@@ -17,7 +17,8 @@
 //!   the commit log kept, and may repeat what was delivered since the last
 //!   [`TimerStore::flush`].
 //! - A delivery that fails is tried again until it succeeds. (Java gives up after three tries,
-//!   unless `timerEnableRetryUntilSuccess` is set.)
+//!   unless `timerEnableRetryUntilSuccess` is set.) One that never can is told to the
+//!   [`TimerOwner`], and holds up nothing.
 //!
 //! Left out: reading ahead, and all that replicas do.
 
@@ -35,8 +36,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hotfire_protocol::MessageExt;
 use hotfire_protocol::body::{TimerMetric, TimerMetrics};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::mapped_files::{MappedFiles, sync_dirs};
 use crate::{MessageStore, StoreError};
@@ -56,8 +58,21 @@ pub struct TimerStore {
     inner: Arc<Inner>,
 }
 
+/// What the timers ask their owner about messages whose time has come. It is called with locks held,
+/// and must not call the timers.
+pub trait TimerOwner: Send + Sync {
+    /// The queue for a message that was accepted for a queue of a topic, which may have fewer by
+    /// now.
+    fn queue_for(&self, topic: &str, queue_id: i32) -> i32;
+
+    /// A message, if it can be read, whose record is at an offset of the commit log, can never be
+    /// delivered. False if that cannot be noted at the moment: it is then told once more.
+    fn set_aside(&self, reason: &'static str, message: Option<MessageExt>, offset: i64) -> bool;
+}
+
 struct Inner {
     store: MessageStore,
+    owner: RwLock<Option<Arc<dyn TimerOwner>>>,
     schedule: Mutex<Schedule>,
     checkpoint: Mutex<TimerCheckpoint>,
     checkpoint_file: TimerCheckpointFile,
@@ -134,6 +149,7 @@ impl TimerStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 store: store.clone(),
+                owner: RwLock::new(None),
                 schedule: Mutex::new(schedule),
                 checkpoint: Mutex::new(checkpoint),
                 checkpoint_file,
@@ -215,6 +231,11 @@ impl TimerStore {
             Ok(files) => tracing::info!(files, "deleted old timer log files"),
             Err(error) => tracing::error!(%error, "cannot delete old timer log files"),
         }
+    }
+
+    /// Has an owner asked about messages whose time has come.
+    pub fn set_owner(&self, owner: Arc<dyn TimerOwner>) {
+        *self.inner.owner.write() = Some(owner);
     }
 
     /// How many messages wait in the slot of a time.
