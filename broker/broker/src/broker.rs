@@ -20,7 +20,7 @@ use crate::acl::{self, AccessControl, AclError};
 use crate::client_info::EXPIRY_SCAN;
 use crate::config::BrokerConfig;
 use crate::config_file;
-use crate::delay::{self, DelayCursors, DelayLevels};
+use crate::delay::{DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::load_balance::{self, LoadBalance};
@@ -30,7 +30,9 @@ use crate::pop::{self, Pop};
 use crate::processor::{Processor, pull, send};
 use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
+use crate::schedule;
 use crate::send_gate::SendGate;
+use crate::set_aside::SetAside;
 use crate::state::State;
 use crate::stats::Stats;
 use crate::timer;
@@ -293,6 +295,7 @@ fn load(
         woken: Mutex::default(),
         wake: Notify::new(),
         pop: Pop::new(orders),
+        set_aside: SetAside::default(),
         balance: LoadBalance::new(modes),
         gate: Mutex::new(gate),
         send_queued: Notify::new(),
@@ -432,13 +435,9 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
             cursor_writes,
             State::save_cursors,
         ),
-        periodic(
-            state,
-            "deliver-delayed",
-            delay::FIRST_RUN,
-            delay::PASS_INTERVAL,
-            State::deliver_due,
-        ),
+        state
+            .env
+            .spawn("deliver-delayed", schedule::run(state.clone())),
     ];
     if state.acl.is_some() {
         let interval = acl::WATCH_INTERVAL;

@@ -7,7 +7,7 @@
 //! came after the last write.
 //!
 //! Invariant: no message is delivered before its time by the broker's clock, unless that clock went
-//! backwards by more than the level's delay (then it is due at once, as in RocketMQ).
+//! back behind the time at which it was stored (then it is due at once, as in RocketMQ).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,30 +92,16 @@ impl DelayLevels {
     pub fn clamp(&self, level: i32) -> i32 {
         level.min(self.max_level())
     }
-
-    /// The delay of a level; zero for one that does not exist.
-    pub fn delay_ms(&self, level: i32) -> i64 {
-        let at = usize::try_from(level - 1).ok();
-        at.and_then(|at| self.delays_ms.get(at))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    /// How long a message is still to wait, in milliseconds; none is due. A delivery time further
-    /// away than the level's delay says that the clock was set back: it is due.
-    pub fn wait_ms(&self, level: i32, deliver_at_ms: i64, now_ms: i64) -> i64 {
-        let wait = deliver_at_ms.saturating_sub(now_ms);
-        if wait > self.delay_ms(level) {
-            0
-        } else {
-            wait.max(0)
-        }
-    }
 }
 
 /// The queue of the schedule topic that holds a level's messages.
 pub fn queue_of_level(level: i32) -> i32 {
     level.saturating_sub(1)
+}
+
+/// The level whose messages a queue of the schedule topic holds.
+pub fn level_of_queue(queue_id: i32) -> i32 {
+    queue_id.saturating_add(1)
 }
 
 /// Sends a message round by the schedule topic, remembering where it is meant for.
@@ -209,19 +195,6 @@ mod tests {
     }
 
     #[test]
-    fn a_message_waits_until_its_delivery_time() {
-        let levels = levels();
-        assert_eq!(levels.wait_ms(3, 20_000, 12_500), 7_500);
-        assert_eq!(levels.wait_ms(3, 20_000, 20_000), 0);
-        assert_eq!(levels.wait_ms(3, 20_000, 25_000), 0);
-    }
-
-    #[test]
-    fn a_delivery_time_beyond_the_delay_is_due_at_once() {
-        assert_eq!(levels().wait_ms(3, 20_000, 9_999), 0);
-    }
-
-    #[test]
     fn a_diverted_message_finds_its_way_back() {
         let mut message = Message::new("orders", "body").with_delay_level(3);
         let mut queue_id = 7;
@@ -263,7 +236,6 @@ mod tests {
         let mut cursors: DelayCursors = fastjson::from_slice(damaged.as_bytes()).unwrap();
         cursors.correct(|_| (0, 0));
         assert_eq!(cursors.get(i32::MIN), 0);
-        assert_eq!(levels().wait_ms(1, i64::MIN, 1), 0);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod resets;
 mod retry;
 mod schedule;
 mod send_gate;
+mod set_aside;
 mod state;
 mod stats;
 #[cfg(test)]

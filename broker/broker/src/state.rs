@@ -34,6 +34,7 @@ use crate::pull_hold::PullHold;
 use crate::rebalance_lock::RebalanceLocks;
 use crate::resets::PendingResets;
 use crate::send_gate::SendGate;
+use crate::set_aside::SetAside;
 use crate::stats::Stats;
 use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
 
@@ -104,6 +105,8 @@ pub(crate) struct State {
     pub woken: Mutex<Vec<Waiting>>,
     pub wake: Notify,
     pub pop: Pop,
+    /// What could not be delivered.
+    pub set_aside: SetAside,
     pub balance: LoadBalance,
     pub gate: Mutex<SendGate<Waiting>>,
     /// Notified when a send was queued.
@@ -197,8 +200,7 @@ impl State {
     /// Sends a message with a delay level round by the schedule topic.
     pub fn divert_delayed(&self, message: &mut MessageInner) {
         let level = message.message.delay_level();
-        let transaction = sys_flag::transaction_type(message.sys_flag);
-        if level > 0 && matches!(transaction, 0 | sys_flag::TRANSACTION_COMMIT) {
+        if level > 0 && sys_flag::is_consumable(message.sys_flag) {
             let clamped = self.levels.clamp(level);
             if clamped != level {
                 let properties = &mut message.message.properties;
@@ -240,7 +242,8 @@ impl State {
         self.groups.read().get(group).map(read)
     }
 
-    /// Creates one of the broker's own topics, if it is not there, and announces it.
+    /// Creates one of the broker's own topics, if it is not there, and announces it. `None` if its
+    /// name is longer than any topic's.
     pub fn ensure_topic(
         self: &Arc<Self>,
         topic: &str,
@@ -249,6 +252,9 @@ impl State {
     ) -> Option<TopicConfig> {
         if let Some(known) = self.topics.read().get(topic) {
             return Some(known.clone());
+        }
+        if topic.len() > topic::DERIVED_TOPIC_MAX {
+            return None;
         }
         let topic_sys_flag = if unit { FLAG_UNIT } else { 0 };
         let config = TopicConfig {

@@ -81,6 +81,20 @@ impl Collector for Gauges {
         for (name, help, values) in moving.iter().flat_map(|figures| figures(&broker)) {
             gauge(name, help, values)?;
         }
+        let set_aside = broker.set_aside.counts().into_iter();
+        let set_aside = set_aside.map(|(line, reason, count)| {
+            let labels = vec![
+                ("line", line.name().to_owned()),
+                ("reason", reason.to_owned()),
+            ];
+            (labels, ConstCounter::new(count))
+        });
+        family(
+            &mut encoder,
+            "rocketmq_set_aside_messages",
+            "Messages that could never be delivered and were set aside",
+            set_aside,
+        )?;
         for (name, help, values) in timers::totals(&broker) {
             let values = values.into_iter();
             let counters = values.map(|(labels, value)| (labels, ConstCounter::new(value)));

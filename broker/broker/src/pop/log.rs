@@ -12,6 +12,9 @@ use super::{QueueKey, REVIVE_QUEUES};
 use crate::metrics::PopRecord;
 use crate::state::State;
 
+/// The most messages of a check point: their number has one byte.
+const CHECK_POINT_MAX: usize = i8::MAX as usize;
+
 /// The check point of messages of a queue, popped now.
 pub fn check_point(
     broker_name: &str,
@@ -127,6 +130,8 @@ impl State {
     ) -> PutResult {
         let topic = revive_topic(&self.config().broker_cluster_name);
         let mut message = Message::new(topic, body).with_tag(tag);
+        // Parts of it are as a client gave them, and such characters would end the property.
+        let unique = unique.replace(char::is_control, "?");
         let properties = &mut message.properties;
         properties.set(property::UNIQ_KEY, unique);
         properties.set(property::TIMER_DELIVER_MS, deliver_at.to_string());
@@ -170,6 +175,8 @@ fn parse(message: &MessageExt, own_name: &str) -> Option<ReviveRecord> {
                 broker_name: broker(point.broker_name.clone()),
             };
             let named = !key.topic.is_empty() && !key.group.is_empty();
+            // No pop hides more.
+            let named = named && point.diffs.len() <= CHECK_POINT_MAX;
             named.then_some(ReviveRecord::CheckPoint(key, point))
         }
         ACK_TAG | BATCH_ACK_TAG => {

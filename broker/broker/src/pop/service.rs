@@ -8,6 +8,7 @@ use hotfire_env::{TaskHandle, defect};
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::message::property;
 use hotfire_protocol::pop::{REVIVE_GROUP, TopicKind, normal_topic, revive_topic};
+use hotfire_protocol::topic;
 use hotfire_store::{Arrival, MessageInner};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,6 +18,7 @@ use super::revive::{Due, ReviveQueue, ReviveRecord};
 use super::{QueueKey, retry_topic_to_write};
 use crate::filter;
 use crate::processor::{pop, popping};
+use crate::set_aside::Line;
 use crate::state::{State, Waiting};
 
 /// How often the revive topic is looked at (`reviveInterval`).
@@ -196,7 +198,9 @@ pub fn restore(state: &State) {
             .offsets
             .lock()
             .get(&key.group, &key.topic, key.queue_id);
-        if committed.is_none_or(|committed| committed < *end) {
+        // One that was not written for a pop moves no group to where there is nothing.
+        let exists = *end <= state.store.max_offset_in_queue(&key.topic, key.queue_id);
+        if exists && committed.is_none_or(|committed| committed < *end) {
             state.commit_offset(&key.group, &key.topic, key.queue_id, *end);
         }
     }
@@ -281,20 +285,27 @@ impl Pass<'_> {
         queue.next() > from
     }
 
-    /// Puts what nobody acknowledged into the retry topic of its group.
+    /// Puts what nobody acknowledged into the retry topic of its group. One that cannot be put there
+    /// now is tried again later, one that never can is set aside; neither holds up the others.
     fn revive(&self, state: &Arc<State>, queue: &Mutex<ReviveQueue>, due: &Due, now_ms: i64) {
         let mut revived = Vec::new();
         if self.is_wanted(due) {
             for &offset in &due.offsets {
-                let Some(message) = self.message(due, offset) else {
+                let done = match self.message(due, offset) {
                     // It has expired.
-                    revived.push(offset);
-                    continue;
+                    None => true,
+                    Some(message) => match put_again(state, due, message.clone()) {
+                        Again::Stored => true,
+                        Again::Later => false,
+                        Again::Never(reason) => {
+                            let at = message.commit_log_offset;
+                            state.set_aside(Line::Pop, reason, Some(message), at)
+                        }
+                    },
                 };
-                if !put_again(state, due, message) {
-                    break;
+                if done {
+                    revived.push(offset);
                 }
-                revived.push(offset);
             }
         } else {
             revived.clone_from(&due.offsets);
@@ -314,7 +325,10 @@ impl Pass<'_> {
             queue.lock().done_with(due.revive_offset, &revived);
         }
         if left > 0 {
-            tracing::warn!(topic = due.key.topic, left, "cannot revive messages now");
+            if let Some(suppressed) = state.set_aside.may_log(now_ms) {
+                let topic = &due.key.topic;
+                tracing::warn!(topic, left, suppressed, "cannot revive messages now");
+            }
             queue.lock().put_off(due.revive_offset, now_ms);
         }
     }
@@ -322,7 +336,9 @@ impl Pass<'_> {
     /// Whether topic and group are still there.
     fn is_wanted(&self, due: &Due) -> bool {
         let normal = normal_topic(&due.key.topic, &due.key.group);
-        self.state.topics.read().get(normal).is_some()
+        // What the broker keeps for itself is never popped.
+        !topic::is_internal_topic(normal)
+            && self.state.topics.read().get(normal).is_some()
             && self.state.groups.read().get(&due.key.group).is_some()
     }
 
@@ -333,15 +349,24 @@ impl Pass<'_> {
     }
 }
 
-/// Puts a message into the retry topic. False if that fails.
-fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> bool {
+/// How reviving a message ended.
+enum Again {
+    Stored,
+    /// The store takes nothing now.
+    Later,
+    /// There is no way to store it, for this reason.
+    Never(&'static str),
+}
+
+/// Puts a message into the retry topic.
+fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> Again {
     let (from, group) = (due.key.topic.as_str(), due.key.group.as_str());
     let to = match TopicKind::of(from) {
         TopicKind::Normal => retry_topic_to_write(&state.config(), from, group),
         _ => from.to_owned(),
     };
     let Some(_) = state.ensure_topic(&to, 1, false) else {
-        return false;
+        return Again::Never("the name of its retry topic is too long");
     };
     if state.offsets.lock().get(group, &to, 0).is_none() {
         state.commit_offset(group, &to, 0, 0);
@@ -353,13 +378,22 @@ fn put_again(state: &Arc<State>, due: &Due, message: MessageExt) -> bool {
     again.store_host = state.address();
     let first = again.reconsume_times == 0;
     again.reconsume_times = again.reconsume_times.saturating_add(1);
+    let bare = again.clone();
     let properties = &mut again.message.properties;
     if first || !properties.contains(property::FIRST_POP_TIME) {
         properties.set(property::FIRST_POP_TIME, due.key.pop_time.to_string());
     }
-    let put = state.store.append(again);
+    let mut put = state.store.append_accepted(again);
+    if put.status.is_final() {
+        // It goes without the time rather than being lost.
+        put = state.store.append_accepted(bare);
+    }
     if let Some(metrics) = &state.metrics {
         metrics.pop.revived(&due.key, put.status);
     }
-    put.is_stored()
+    match put.status {
+        _ if put.is_stored() => Again::Stored,
+        status if status.is_final() => Again::Never("it does not fit its retry topic"),
+        _ => Again::Later,
+    }
 }

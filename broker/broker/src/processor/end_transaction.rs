@@ -9,7 +9,7 @@ use hotfire_protocol::header::transaction::{
     EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader,
 };
 use hotfire_protocol::message::{id, property, sys_flag};
-use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode};
+use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode, topic};
 use hotfire_remoting::Handled;
 use hotfire_store::{PutMessageStatus, PutResult};
 
@@ -98,11 +98,9 @@ fn commit(
     };
     let metrics = broker.metrics.as_ref();
     let topic = metrics.map(|_| message.message.topic.clone());
-    if let Err(why) = broker.divert(&mut message) {
-        return Ended::Answered(Err(why.refusal(&broker.config())));
-    }
+    broker.divert_accepted(&mut message);
     let waits = message.message.waits_for_store() && broker.sync_flush;
-    let put = broker.store.append(message);
+    let put = broker.store.append_accepted(message);
     if let (Some(metrics), Some(topic)) = (&broker.metrics, topic) {
         let took = broker.env.now_ms().saturating_sub(stored_ms).max(0);
         metrics.transaction_ended(&topic, true, Duration::from_millis(took.unsigned_abs()));
@@ -153,7 +151,7 @@ fn rollback(
 /// checked once more.
 fn note_decided(broker: &State, half_offset: i64) {
     let op = transaction::op_message(half_offset, broker.address(), broker.env.now_ms());
-    let put = broker.store.append(op);
+    let put = broker.store.append_accepted(op);
     if put.status != PutMessageStatus::PutOk {
         let status = put.status.name();
         tracing::error!(half_offset, status, "cannot store an op message");
@@ -176,7 +174,15 @@ pub(super) fn resume_check(broker: &State, request: &RemotingCommand) -> Answer 
         .store
         .look_message_by_offset(offset)
         .ok_or_else(|| failed("there is no such message"))?;
-    match broker.store.append(transaction::resumed(parked)).status {
+    if parked.message.topic != topic::TRANS_CHECK_MAX_TIME_TOPIC {
+        return Err(failed("the message is not one that was given up"));
+    }
+    let [resumed, bare] = transaction::resumed(parked);
+    let mut put = broker.store.append_accepted(resumed);
+    if put.status.is_final() {
+        put = broker.store.append_accepted(bare);
+    }
+    match put.status {
         PutMessageStatus::PutOk => done(request),
         status => Err(failed(status.name())),
     }

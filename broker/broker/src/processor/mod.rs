@@ -22,6 +22,7 @@ mod reply;
 mod reset;
 pub(crate) mod send;
 mod send_back;
+mod send_batch;
 mod send_header;
 mod send_outcome;
 mod timer;
@@ -29,6 +30,7 @@ mod timer;
 use std::sync::Arc;
 
 use hotfire_env::defect;
+use hotfire_protocol::frame::FRAME_MAX;
 use hotfire_protocol::header::Field;
 use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
@@ -36,6 +38,8 @@ use tokio::time::Instant;
 
 use crate::refusal::Refusal;
 use crate::state::State;
+
+pub(crate) use send_outcome::outcome;
 
 /// Serves the requests of one listening port.
 pub(crate) struct Processor {
@@ -49,6 +53,11 @@ impl Processor {
         Self { broker, fast }
     }
 }
+
+/// The most bytes of messages that one response has: a frame, less room for its header and for what
+/// a pop adds to messages of retry topics. Whoever would exceed it gives fewer messages; there is
+/// none that is larger (`MessageStore`).
+pub(crate) const RESPONSE_BODY_MAX: usize = FRAME_MAX - (160 << 10);
 
 /// The answer to a request, before it is made a response.
 type Answer = Result<RemotingCommand, Refusal>;

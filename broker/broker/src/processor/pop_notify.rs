@@ -11,9 +11,9 @@ use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_remoting::Channel;
 use hotfire_store::GetMessageStatus;
 
-use super::Answer;
 use super::pop::{Served, Wait, check, deadline};
 use super::popping::{INIT_MIN, begin};
+use super::{Answer, RESPONSE_BODY_MAX};
 use crate::pop::{Parked, QueueKey, retry_topics_to_read};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -139,12 +139,12 @@ pub(super) fn peek(broker: &Arc<State>, channel: &Channel, request: &RemotingCom
         own.chain(retries).collect()
     };
     let max = usize::try_from(header.max_msg_nums).unwrap_or(0);
-    let (mut records, mut rest) = (Vec::new(), 0);
+    let (mut records, mut bytes, mut rest) = (Vec::new(), 0, 0);
     for (topic, queue_id) in order {
         let key = QueueKey::new(topic, group, queue_id);
         let mut from = begin(broker, &key, INIT_MIN, false);
         rest += (broker.store.max_offset_in_queue(topic, queue_id) - from).max(0);
-        if records.len() >= max {
+        if records.len() >= max || bytes >= RESPONSE_BODY_MAX {
             continue;
         }
         from = from.max(broker.store.min_offset_in_queue(topic, queue_id));
@@ -152,6 +152,11 @@ pub(super) fn peek(broker: &Arc<State>, channel: &Channel, request: &RemotingCom
         let found = broker
             .store
             .get_message(topic, queue_id, from, left, usize::MAX, &|_| true);
+        if !records.is_empty() && bytes + found.bytes > RESPONSE_BODY_MAX {
+            bytes = RESPONSE_BODY_MAX;
+            continue;
+        }
+        bytes += found.bytes;
         records.extend(found.messages);
     }
     let (code, status) = if records.is_empty() {

@@ -12,6 +12,7 @@ use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_store::{GetMessageResult, GetMessageStatus};
 use tokio::time::Instant;
 
+use super::RESPONSE_BODY_MAX;
 use crate::filter::PullFilter;
 use crate::pop::{Popped, QueueKey, check_point, commit_safe, retry_topics_to_read, set_alarm};
 use crate::state::State;
@@ -30,6 +31,10 @@ pub(super) struct Popping<'a> {
     pop_time: i64,
     revive_queue: i32,
     records: Vec<Bytes>,
+    /// Their bytes.
+    bytes: usize,
+    /// Whether the next messages would be too many for one response.
+    response_full: bool,
     starts: StartOffsets,
     offsets: MessageOffsets,
     counts: OrderCounts,
@@ -55,6 +60,8 @@ impl<'a> Popping<'a> {
             pop_time,
             revive_queue: broker.pop.next_revive_queue(order),
             records: Vec::new(),
+            bytes: 0,
+            response_full: false,
             starts: StartOffsets::default(),
             offsets: MessageOffsets::default(),
             counts: OrderCounts::default(),
@@ -115,7 +122,7 @@ impl<'a> Popping<'a> {
 
     fn is_full(&self) -> bool {
         let max = usize::try_from(self.header.max_msg_nums).unwrap_or(0);
-        self.records.len() >= max
+        self.records.len() >= max || self.response_full
     }
 
     fn queue(&mut self, topic: &str, kind: TopicKind, queue_id: i32) {
@@ -138,6 +145,12 @@ impl<'a> Popping<'a> {
             return;
         }
         let (from, found) = self.read(&key, from);
+        if !self.records.is_empty() && self.bytes + found.bytes > RESPONSE_BODY_MAX {
+            // They stay in their queue, for the next pop.
+            self.response_full = true;
+            self.rest += (found.max_offset - from).max(0);
+            return;
+        }
         self.rest += (found.max_offset - found.next_begin_offset).max(0);
         self.count(topic, kind, &found);
         if found.messages.is_empty() {
@@ -150,6 +163,7 @@ impl<'a> Popping<'a> {
             self.failed = true;
             return;
         }
+        self.bytes += found.bytes;
         let records = found.messages.into_iter();
         if kind == TopicKind::of(&self.header.topic) {
             self.records.extend(records);
@@ -313,7 +327,9 @@ impl<'a> Popping<'a> {
     }
 
     /// A message of the retry topic, as one of the topic that was asked for: its receipt tells
-    /// where it really is.
+    /// where it really is. One whose properties leave no room for that goes without what else the
+    /// broker has noted in it or, if that is not enough, as it is, under the name of the retry topic,
+    /// from which a client finds the receipt in the tables of the response.
     fn rename(&self, record: Bytes, receipt: &Receipt) -> Bytes {
         let Ok(mut message) = record::decode(&mut record.clone(), false) else {
             return record;
@@ -326,12 +342,17 @@ impl<'a> Popping<'a> {
         if !properties.contains(property::POP_CK) {
             properties.set(property::POP_CK, receipt.to_string());
         }
+        for name in [property::FIRST_POP_TIME, property::CLUSTER] {
+            if property::encoded_len(properties) > record::PROPERTIES_MAX {
+                properties.remove(name);
+            }
+        }
         message.message.topic.clone_from(&self.header.topic);
         let mut renamed = BytesMut::new();
         match record::encode(&message, &mut renamed) {
             Ok(_) => renamed.freeze(),
             Err(error) => {
-                tracing::warn!(%error, "the receipt does not fit a message");
+                tracing::debug!(%error, "the receipt does not fit a message");
                 record
             }
         }

@@ -1,12 +1,12 @@
 //! Looking up messages: QUERY_MESSAGE and VIEW_MESSAGE_BY_ID (`QueryMessageProcessor`).
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hotfire_protocol::header::query::{
     QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader,
 };
 use hotfire_protocol::{RemotingCommand, ResponseCode};
 
-use super::Answer;
+use super::{Answer, RESPONSE_BODY_MAX};
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -35,11 +35,24 @@ pub(super) fn by_key(broker: &State, request: &RemotingCommand) -> Answer {
         response.remark = Some("can not find message, maybe time range not correct".to_owned());
         return Ok(response);
     }
-    let mut body = BytesMut::new();
-    for record in &found.records {
+    let newest = newest(&found.records, RESPONSE_BODY_MAX);
+    let mut body = BytesMut::with_capacity(newest.iter().map(Bytes::len).sum());
+    for record in newest {
         body.extend_from_slice(record);
     }
     Ok(response.with_body(body.freeze()))
+}
+
+/// The newest of the records that fit together, at least one.
+fn newest(records: &[Bytes], max_bytes: usize) -> &[Bytes] {
+    let mut bytes = 0;
+    let fits = records.iter().rev().take_while(|record| {
+        let first = bytes == 0;
+        bytes += record.len();
+        first || bytes <= max_bytes
+    });
+    let count = fits.count();
+    &records[records.len() - count..]
 }
 
 /// VIEW_MESSAGE_BY_ID: the message at a commit log offset.

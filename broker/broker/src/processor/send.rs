@@ -8,12 +8,13 @@ use hotfire_protocol::body::{TopicConfig, TopicFilterType};
 use hotfire_protocol::header::Field;
 use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic::{self, perm};
-use hotfire_protocol::{ExtFields, Message, Properties, RemotingCommand, ResponseCode, version};
+use hotfire_protocol::{ExtFields, Message, RemotingCommand, ResponseCode, version};
 use hotfire_remoting::{Channel, Handled};
-use hotfire_store::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
+use hotfire_store::{AppendResult, MessageInner, PutMessageStatus, PutResult};
 use tokio::time::Instant;
 
 use super::faq;
+use super::send_batch::put_batch;
 use super::send_header::SendHeader;
 use super::send_outcome::outcome;
 use crate::config::BrokerConfig;
@@ -25,9 +26,6 @@ use crate::timer;
 use crate::topics::{FLAG_UNIT, FLAG_UNIT_SUB, TopicWanted};
 use crate::transaction;
 
-/// The longest topic that a batch may have.
-const BATCH_TOPIC_MAX: usize = 127;
-
 /// What of a topic's configuration a send needs.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
@@ -36,7 +34,7 @@ pub(super) struct Target {
 }
 
 /// Where a send stands when it has been handed to the store.
-enum Sent {
+pub(super) enum Sent {
     /// It is done: the answer.
     Answered(RemotingCommand),
     /// It is in the log and waits for the disk.
@@ -44,21 +42,21 @@ enum Sent {
 }
 
 /// A send that waits for the disk.
-struct Flushing {
+pub(super) struct Flushing {
     put: PutResult,
     answer: Answer,
 }
 
 /// What is needed to answer a send.
-struct Answer {
-    response: RemotingCommand,
-    queue_id: i32,
+pub(super) struct Answer {
+    pub response: RemotingCommand,
+    pub queue_id: i32,
     /// The handle of a message for a time.
-    recall_handle: Option<String>,
+    pub recall_handle: Option<String>,
     /// When the request was taken.
-    started: Instant,
+    pub started: Instant,
     /// For the metrics, if there are any.
-    kind: Option<MessageType>,
+    pub kind: Option<MessageType>,
 }
 
 /// Takes a send: runs it, queues it behind those that wait for the disk, or refuses it.
@@ -327,6 +325,14 @@ fn put_single(
         let remark = format!("the broker[{ip}] sending transaction message is forbidden");
         return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
     }
+    if !half && !sys_flag::is_consumable(message.sys_flag) {
+        if !transaction::is_half(properties) {
+            let remark = "a half message, as its system flag calls it, says TRAN_MSG=true";
+            return Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        }
+        // What is tried again is a message like any other, or nobody would ever see it.
+        message.sys_flag = sys_flag::with_transaction_type(message.sys_flag, 0);
+    }
     if !half
         && properties
             .get(property::WAIT)
@@ -339,12 +345,12 @@ fn put_single(
     let metrics = broker.metrics.as_ref();
     let kind = metrics.map(|_| MessageType::of(&message.message.properties));
     let (queue_id, started) = (message.queue_id, Instant::now());
-    if half {
-        transaction::make_half(&mut message);
-    }
-    broker
-        .divert(&mut message)
-        .map_err(|why| why.refusal(config))?;
+    let taken = if half {
+        broker.take_half(&mut message)
+    } else {
+        broker.divert(&mut message)
+    };
+    taken.map_err(|why| why.refusal(config))?;
     let recall_handle = timer::recall_handle(&message.message, &config.broker_name);
     let waits = message.message.waits_for_store();
     let put = if defect!(broker.env, AckBeforeAppend)
@@ -431,58 +437,8 @@ fn dead_letter(
     }
     message.message.topic = dead_letters;
     message.queue_id = 0;
-    message.message.properties.remove(property::DELAY);
+    timer::forget_wishes(&mut message.message.properties);
     Ok(true)
-}
-
-fn put_batch(
-    broker: &Arc<State>,
-    config: &BrokerConfig,
-    header: &SendHeader<'_>,
-    target: Target,
-    channel: &Channel,
-    request: &RemotingCommand,
-    response: RemotingCommand,
-) -> Result<Sent, Refusal> {
-    let illegal = |remark| Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark));
-    if header.topic.len() > BATCH_TOPIC_MAX {
-        return illegal(format!(
-            "message topic length too long {}",
-            header.topic.len()
-        ));
-    }
-    if topic::retry_group(header.topic).is_some() {
-        return illegal(format!(
-            "batch request does not support retry group {}",
-            header.topic
-        ));
-    }
-    let mut shared = inner(broker, header, target, channel, request);
-    shared.message.properties = batch_properties(config, header);
-    let waits = shared.message.waits_for_store();
-    let queue_id = shared.queue_id;
-    let answer = Answer {
-        response,
-        queue_id,
-        recall_handle: None,
-        started: Instant::now(),
-        kind: broker.metrics.is_some().then_some(MessageType::Normal),
-    };
-    let put = broker.store.append_batch(MessageBatch { shared });
-    Ok(sent(broker, config, header.topic, put, waits, answer))
-}
-
-/// The properties of a batch itself, which are stored behind those of each of its messages. The
-/// order is that of Java's map for what clients send: `WAIT` at the most.
-fn batch_properties(config: &BrokerConfig, header: &SendHeader<'_>) -> Properties {
-    let mut properties = Properties::new();
-    properties.set(property::CLUSTER, config.broker_cluster_name.as_str());
-    for (name, value) in property::decode(header.properties).iter() {
-        if name != property::CLUSTER {
-            properties.push(name.to_owned(), value);
-        }
-    }
-    properties
 }
 
 /// The planted defect: a result as the store would give it, of a message that was never stored.
@@ -501,7 +457,7 @@ fn pretend(broker: &State, message: &MessageInner) -> PutResult {
     }
 }
 
-fn sent(
+pub(super) fn sent(
     broker: &State,
     config: &BrokerConfig,
     topic: &str,

@@ -16,6 +16,7 @@ use super::{Answer, done, faq};
 use crate::refusal::Refusal;
 use crate::retry::{self, Retry};
 use crate::state::State;
+use crate::timer;
 
 /// CONSUMER_SEND_MSG_BACK: stores a message again, for another try or as a dead letter. The copy is
 /// appended without waiting for the disk: it says `WAIT=false`.
@@ -40,17 +41,21 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
     // A group from earlier days may have a longer name than can be retried.
     topic::check_group(&group.group_name)
         .map_err(|wrong| Refusal::new(ResponseCode::SYSTEM_ERROR, wrong.to_string()))?;
+    let name = topic::retry_topic(&group.group_name);
     let unit = header.unit_mode.unwrap_or(false);
     let retry_topic = broker.ensure_retry_topic(&group, unit);
     let Some(retry_topic) = retry_topic else {
-        let remark = format!("topic[{}] not exist", topic::retry_topic(&group.group_name));
+        let remark = format!("topic[{name}] not exist");
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     };
     if !perm::is_writeable(retry_topic.perm) {
         let topic = retry_topic.topic_name;
         return forbidden(format!("the topic[{topic}] sending message is forbidden"));
     }
-    let Some(original) = broker.store.look_message_by_offset(header.offset) else {
+    let original = broker.store.look_message_by_offset(header.offset);
+    // What the broker keeps for itself was never given to a consumer.
+    let original = original.filter(|found| !topic::is_internal_topic(&found.message.topic));
+    let Some(original) = original else {
         let remark = format!("look message by offset failed, {}", header.offset);
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     };
@@ -62,20 +67,28 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
     if retry == Retry::DeadLetter && defect!(broker.env, DropExhausted) {
         return done(request);
     }
-    let mut again = copy(broker, original);
-    let origin = again.message.properties.get(property::RETRY_TOPIC);
-    let origin = origin.unwrap_or_default().to_owned();
+    let origin = original.message.properties.get(property::RETRY_TOPIC);
+    let origin = origin.unwrap_or(&original.message.topic).to_owned();
     // A group chooses among its queues, of which the topic may have more; and nobody reads those
     // that the topic has not.
     let queues = retry_topic
         .read_queue_nums
         .min(retry_topic.write_queue_nums)
         .min(group.retry_queue_nums);
-    redirect(broker, &group, queues, retry, &mut again)?;
-    broker
-        .divert(&mut again)
-        .map_err(|why| why.refusal(&broker.config()))?;
-    match broker.store.append(again).status {
+    let to = match retry {
+        Retry::Again { .. } => Destination {
+            queue_id: broker.random_below(queues),
+            topic: name,
+            delay_level: match retry {
+                Retry::Again { delay_level } if !defect!(broker.env, RetryAtOnce) => delay_level,
+                _ => 0,
+            },
+        },
+        Retry::DeadLetter => dead_letters(broker, &group)?,
+    };
+    let again = copy(broker, original, &to)
+        .map_err(|status| Refusal::new(ResponseCode::SYSTEM_ERROR, status.name()))?;
+    match broker.store.append_accepted(again).status {
         PutMessageStatus::PutOk => {
             let mut stats = broker.stats.lock();
             stats
@@ -91,58 +104,98 @@ pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answe
     }
 }
 
-/// The message once more, one retry later, with its first origin noted.
-fn copy(broker: &State, original: MessageExt) -> MessageInner {
+/// Where a message that is sent back goes.
+struct Destination {
+    topic: String,
+    queue_id: i32,
+    /// The level of the delay before, 0 for none.
+    delay_level: i32,
+}
+
+/// The group's dead-letter queue.
+fn dead_letters(
+    broker: &Arc<State>,
+    group: &SubscriptionGroupConfig,
+) -> Result<Destination, Refusal> {
+    let topic = topic::dlq_topic(&group.group_name);
+    if broker.ensure_topic(&topic, 1, false).is_none() {
+        let remark = format!("topic[{topic}] not exist");
+        return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+    }
+    Ok(Destination {
+        topic,
+        queue_id: 0,
+        delay_level: 0,
+    })
+}
+
+/// What is noted in a message that is sent back, and left out if there is no room for it. The first
+/// is missed least.
+const NOTES: [&str; 4] = [
+    property::WAIT,
+    property::ORIGIN_MESSAGE_ID,
+    property::DELAY,
+    property::RETRY_TOPIC,
+];
+
+/// The message once more, one retry later, with its first origin noted, on its way to where it goes.
+/// A message that leaves no room for the notes goes without some of them rather than being kept by
+/// its consumer for ever; the last that it goes without is the delay.
+fn copy(
+    broker: &State,
+    original: MessageExt,
+    to: &Destination,
+) -> Result<MessageInner, PutMessageStatus> {
+    let mut refused = PutMessageStatus::PropertiesSizeExceeded;
+    for left_out in 0..=NOTES.len() {
+        let again = copy_without(broker, original.clone(), to, &NOTES[..left_out]);
+        let topic = again.message.topic.clone();
+        let form = broker
+            .store
+            .check_form(&again, &topic)
+            .and_then(|()| broker.store.check_form(&again, &to.topic));
+        match form {
+            Ok(()) => return Ok(again),
+            Err(status) => refused = status,
+        }
+    }
+    Err(refused)
+}
+
+fn copy_without(
+    broker: &State,
+    original: MessageExt,
+    to: &Destination,
+    left_out: &[&str],
+) -> MessageInner {
     let offset_id = original.offset_msg_id();
     let mut again = MessageInner::from(original);
     again.store_host = broker.address();
     // A client may have sent it with any number.
     again.reconsume_times = again.reconsume_times.saturating_add(1);
-    let topic = again.message.topic.clone();
+    let topic = std::mem::replace(&mut again.message.topic, to.topic.clone());
+    again.queue_id = to.queue_id;
     let properties = &mut again.message.properties;
-    if !properties.contains(property::RETRY_TOPIC) {
+    let noted = |name| !left_out.contains(&name);
+    if noted(property::RETRY_TOPIC) && !properties.contains(property::RETRY_TOPIC) {
         properties.set(property::RETRY_TOPIC, topic);
     }
-    if properties
+    let is_first = properties
         .get(property::ORIGIN_MESSAGE_ID)
-        .is_none_or(str::is_empty)
-    {
+        .is_none_or(str::is_empty);
+    if noted(property::ORIGIN_MESSAGE_ID) && is_first {
         properties.set(property::ORIGIN_MESSAGE_ID, offset_id);
     }
-    properties.set(property::WAIT, "false");
-    again
-}
-
-/// Sends the copy to one of so many queues of the group's retry topic, or to its dead-letter topic.
-fn redirect(
-    broker: &Arc<State>,
-    group: &SubscriptionGroupConfig,
-    queues: i32,
-    retry: Retry,
-    again: &mut MessageInner,
-) -> Result<(), Refusal> {
-    let properties = &mut again.message.properties;
-    match retry {
-        Retry::Again { delay_level } => {
-            let delay_level = if defect!(broker.env, RetryAtOnce) {
-                0
-            } else {
-                delay_level
-            };
-            properties.set(property::DELAY, delay_level.to_string());
-            again.message.topic = topic::retry_topic(&group.group_name);
-            again.queue_id = broker.random_below(queues);
-        }
-        Retry::DeadLetter => {
-            let dead_letters = topic::dlq_topic(&group.group_name);
-            if broker.ensure_topic(&dead_letters, 1, false).is_none() {
-                let remark = format!("topic[{dead_letters}] not exist");
-                return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
-            }
-            properties.remove(property::DELAY);
-            again.message.topic = dead_letters;
-            again.queue_id = 0;
-        }
+    if noted(property::WAIT) {
+        properties.set(property::WAIT, "false");
     }
-    Ok(())
+    if to.delay_level > 0 && noted(property::DELAY) {
+        // A level counts for more than a time of its own.
+        timer::forget_times(properties);
+        properties.set(property::DELAY, to.delay_level.to_string());
+        broker.divert_delayed(&mut again);
+    } else {
+        properties.remove(property::DELAY);
+    }
+    again
 }

@@ -6,7 +6,7 @@ use hotfire_store::PutMessageStatus;
 use crate::config::BrokerConfig;
 
 /// The code of the answer and, if nothing was stored, why.
-pub(super) fn outcome(
+pub(crate) fn outcome(
     config: &BrokerConfig,
     status: PutMessageStatus,
 ) -> (ResponseCode, Option<String>) {

@@ -70,6 +70,10 @@ fn check(broker: &State, header: &RecallMessageRequestHeader) -> Result<RecallHa
     let illegal = ResponseCode::ILLEGAL_OPERATION;
     let handle = RecallHandle::decode(&header.recall_handle)
         .map_err(|bad| Refusal::new(illegal, bad.to_string()))?;
+    if handle.message_id.chars().any(char::is_control) {
+        // It becomes part of properties, which such characters separate.
+        return refuse(illegal, "handle is invalid");
+    }
     if header.topic != handle.topic {
         return refuse(illegal, "topic not match");
     }

@@ -10,20 +10,26 @@ use std::time::Duration;
 use hotfire_env::defect;
 use hotfire_protocol::message::{property, record};
 use hotfire_protocol::{MessageExt, RemotingCommand, topic};
-use hotfire_store::{GetMessageResult, GetMessageStatus, MessageInner, PutMessageStatus};
+use hotfire_store::{
+    AppendResult, GetMessageResult, GetMessageStatus, MessageInner, PutMessageStatus,
+};
 use tokio::time::Instant;
 
 use super::half::{self, QUEUE};
 use super::ops::Ops;
 use super::verdict::{CheckRules, Verdict};
+use crate::processor::popping;
+use crate::set_aside::Line;
 use crate::state::State;
 
 /// How long a round may take (`MAX_PROCESS_TIME_LIMIT`).
 const ROUND_LIMIT: Duration = Duration::from_secs(60);
-/// How many op messages are read at once (`OP_MSG_PULL_NUMS`).
+/// How many op messages are read at once (`OP_MSG_PULL_NUMS`), before other tasks have their turn.
 const OPS_PER_READ: usize = 32;
 /// How many half messages are looked at before other tasks have their turn.
 const HALVES_PER_TURN: usize = 64;
+/// How many bytes of them are stored again at the most before that, unless one has more.
+const BYTES_PER_TURN: usize = 1 << 20;
 /// How many producers are tried for one check (`GET_AVAILABLE_CHANNEL_RETRY_COUNT`).
 const PRODUCERS_TRIED: usize = 3;
 
@@ -36,12 +42,17 @@ struct Round {
     /// The half message to look at.
     next_half: i64,
     ops: Ops,
+    /// How many half messages were looked at since other tasks had their turn, and how many bytes
+    /// of them were stored again.
+    turn: (usize, usize),
 }
 
 /// What reading a half message gave.
 enum Read {
     Found(Box<MessageExt>),
-    /// It cannot be read: the queue goes on elsewhere.
+    /// Its record, at this offset of the commit log, cannot be read.
+    Damaged(i64),
+    /// It is not there: the queue goes on elsewhere.
     GoOnAt(i64),
     End,
 }
@@ -63,13 +74,19 @@ impl State {
             first_half,
             next_half: first_half,
             ops: Ops::new(first_op),
+            turn: (0, 0),
         };
         let deadline = Instant::now() + ROUND_LIMIT;
-        let mut repaired = false;
-        let mut looked_at = 0;
-        while Instant::now() < deadline && self.step(&mut round, &mut repaired) {
-            looked_at += 1;
-            if looked_at % HALVES_PER_TURN == 0 {
+        while Instant::now() < deadline {
+            while self.read_ops(&mut round) {
+                tokio::task::yield_now().await;
+            }
+            if !self.step(&mut round) {
+                break;
+            }
+            round.turn.0 += 1;
+            if round.turn.0 >= HALVES_PER_TURN || round.turn.1 >= BYTES_PER_TURN {
+                round.turn = (0, 0);
                 tokio::task::yield_now().await;
             }
         }
@@ -93,22 +110,29 @@ impl State {
     }
 
     /// Deals with the next half message; false at the end of the round.
-    fn step(self: &Arc<Self>, round: &mut Round, repaired: &mut bool) -> bool {
-        self.read_ops(round);
+    fn step(self: &Arc<Self>, round: &mut Round) -> bool {
         if round.ops.take(round.next_half) && !defect!(self.env, CheckDecided) {
             round.next_half += 1;
             return true;
         }
         let half = match self.read_half(round.next_half) {
             Read::Found(half) => half,
-            Read::GoOnAt(next) if !*repaired => {
-                *repaired = true;
+            Read::Damaged(offset) => {
+                let reason = "the record cannot be read";
+                let done = self.set_aside(Line::Transaction, reason, None, offset);
+                round.next_half += i64::from(done);
+                return done;
+            }
+            Read::GoOnAt(next) if next > round.next_half => {
                 round.next_half = next;
                 return true;
             }
             Read::GoOnAt(_) | Read::End => return false,
         };
         let verdict = round.rules.judge(&half, round.began_ms, self.env.now_ms());
+        if verdict != Verdict::EndRound {
+            round.turn.1 += usize::try_from(half.store_size).unwrap_or(0);
+        }
         let dealt_with = match verdict {
             Verdict::EndRound => return false,
             Verdict::GiveUp => self.give_up(*half),
@@ -120,30 +144,36 @@ impl State {
         dealt_with
     }
 
-    /// Reads the op messages that were stored since the last look.
-    fn read_ops(&self, round: &mut Round) {
-        loop {
-            let at = round.ops.next;
-            let read = self.read_transactions(topic::TRANS_OP_HALF_TOPIC, at, OPS_PER_READ);
-            for mut bytes in read.messages.iter().cloned() {
-                match record::decode(&mut bytes, true) {
-                    Ok(op) => round.ops.note(&op, round.first_half),
-                    Err(error) => tracing::error!(%error, at, "an op message is damaged"),
+    /// Reads some of the op messages that were stored since the last look; false at their end.
+    fn read_ops(&self, round: &mut Round) -> bool {
+        let at = round.ops.next;
+        let read = self.read_transactions(topic::TRANS_OP_HALF_TOPIC, at, OPS_PER_READ);
+        for mut bytes in read.messages.iter().cloned() {
+            match record::decode(&mut bytes, true) {
+                Ok(op) => round.ops.note(&op, round.first_half),
+                Err(error) => {
+                    if let Some(offset) = popping::queue_offset(&bytes) {
+                        round.ops.pass_over(offset);
+                    }
+                    if let Some(suppressed) = self.set_aside.may_log(self.env.now_ms()) {
+                        tracing::error!(%error, at, suppressed, "an op message is damaged");
+                    }
                 }
             }
-            if read.next_begin_offset == at {
-                return;
-            }
-            if read.messages.is_empty() {
-                tracing::warn!(
-                    at,
-                    next = read.next_begin_offset,
-                    "there are no op messages where the last round ended"
-                );
-                round.ops.skip_to(read.next_begin_offset);
-            }
-            round.ops.next = read.next_begin_offset;
         }
+        if read.next_begin_offset <= at {
+            return false;
+        }
+        if read.messages.is_empty() {
+            tracing::warn!(
+                at,
+                next = read.next_begin_offset,
+                "there are no op messages where the last round ended"
+            );
+            round.ops.skip_to(read.next_begin_offset);
+        }
+        round.ops.next = read.next_begin_offset;
+        true
     }
 
     fn read_half(&self, at: i64) -> Read {
@@ -151,9 +181,9 @@ impl State {
         match (read.status, read.messages.into_iter().next()) {
             (GetMessageStatus::Found, Some(mut bytes)) => match record::decode(&mut bytes, true) {
                 Ok(half) => Read::Found(Box::new(half)),
-                Err(error) => {
-                    tracing::error!(%error, at, "a half message is damaged");
-                    Read::GoOnAt(at + 1)
+                Err(_) => {
+                    let units = self.store.units(topic::TRANS_HALF_TOPIC, QUEUE, at, 1);
+                    Read::Damaged(units.first().map_or(-1, |unit| unit.offset))
                 }
             },
             (GetMessageStatus::NoMessageInQueue | GetMessageStatus::OffsetOverflowOne, _) => {
@@ -175,31 +205,53 @@ impl State {
             return false;
         }
         let (id, checks) = (half.msg_id(), half::check_times(&half));
-        tracing::error!(
-            id,
-            checks,
-            "nobody decided about a half message: it is given up"
-        );
-        self.put_again(half::given_up(half)).is_some()
+        if let Some(suppressed) = self.set_aside.may_log(self.env.now_ms()) {
+            tracing::error!(
+                id,
+                checks,
+                suppressed,
+                "nobody decided about a half message: it is given up"
+            );
+        }
+        let put = self.store.append_accepted(half::given_up(half.clone()));
+        match put.status {
+            PutMessageStatus::PutOk => true,
+            status if status.is_final() => self.set_half_aside(half),
+            status => self.wait_for_store(status),
+        }
     }
 
-    /// Appends an immune half message again, unless its first copy is decided; false if that failed.
+    /// Appends an immune half message again, unless its first copy is decided; false if that is to
+    /// be tried again.
     ///
     /// As in Apache RocketMQ, that is looked for only among the op messages about this round's half
     /// messages: when a decision about the first copy comes after a round has passed it, its newest
     /// copy is checked all the same when its immunity ends.
-    fn pass_over(&self, half: &MessageExt, ops: &mut Ops) -> bool {
-        let decided = half::prepared_offset(half).is_some_and(|first| ops.take(first));
-        decided || self.put_again(half::passed_over(half)).is_some()
+    fn pass_over(self: &Arc<Self>, half: &MessageExt, ops: &mut Ops) -> bool {
+        if half::prepared_offset(half).is_some_and(|first| ops.take(first)) {
+            return true;
+        }
+        let forms = [half::passed_over(half), half::without_room(half, true)];
+        match self.put_again(forms) {
+            Ok(_) => true,
+            Err(status) if status.is_final() => self.set_half_aside(half.clone()),
+            Err(status) => self.wait_for_store(status),
+        }
     }
 
-    /// Appends a half message again and asks a producer about it; false if it could not be
-    /// appended. The question may be lost: the next round asks again.
-    fn check(&self, half: &MessageExt) -> bool {
-        let again = half::checked_once_more(half);
-        let Some((queue_offset, commit_log_offset)) = self.put_again(again.clone()) else {
-            return false;
+    /// Appends a half message again and asks a producer about it; false if that is to be tried
+    /// again. The question may be lost: the next round asks again.
+    fn check(self: &Arc<Self>, half: &MessageExt) -> bool {
+        let forms = [
+            half::checked_once_more(half),
+            half::without_room(half, false),
+        ];
+        let (again, append) = match self.put_again(forms) {
+            Ok(stored) => stored,
+            Err(status) if status.is_final() => return self.set_half_aside(half.clone()),
+            Err(status) => return self.wait_for_store(status),
         };
+        let (queue_offset, commit_log_offset) = (append.queue_offset, append.physical_offset);
         match half::check_request(half, again, queue_offset, commit_log_offset) {
             Ok(request) => self.ask_producer(half, &request),
             Err(error) => tracing::error!(%error, id = half.msg_id(), "cannot ask about it"),
@@ -207,19 +259,35 @@ impl State {
         true
     }
 
-    /// Appends a message without waiting for the disk. Its offsets in queue and log.
-    fn put_again(&self, message: MessageInner) -> Option<(i64, i64)> {
-        let put = self.store.append(message);
-        match (put.status, put.append) {
-            (PutMessageStatus::PutOk, Some(append)) => {
-                Some((append.queue_offset, append.physical_offset))
-            }
-            (status, _) => {
-                let status = status.name();
-                tracing::warn!(status, "cannot store a half message again");
-                None
+    /// Appends a half message without waiting for the disk, in the first form that fits: which one
+    /// it was, and where it is.
+    fn put_again(
+        &self,
+        forms: [MessageInner; 2],
+    ) -> Result<(MessageInner, AppendResult), PutMessageStatus> {
+        let mut refused = PutMessageStatus::MessageIllegal;
+        for form in forms {
+            let put = self.store.append_accepted(form.clone());
+            match put.append {
+                Some(append) => return Ok((form, append)),
+                None if put.status.is_final() => refused = put.status,
+                None => return Err(put.status),
             }
         }
+        Err(refused)
+    }
+
+    /// The round goes on behind a half message that cannot be stored again.
+    fn set_half_aside(self: &Arc<Self>, half: MessageExt) -> bool {
+        let offset = half.commit_log_offset;
+        self.set_aside(Line::Transaction, "it does not fit", Some(half), offset)
+    }
+
+    /// The round ends, and the next begins with the same half message.
+    fn wait_for_store(&self, status: PutMessageStatus) -> bool {
+        let status = status.name();
+        tracing::warn!(status, "cannot store a half message again");
+        false
     }
 
     /// Sends a question to one of the producers of a half message's group, in turn.
@@ -238,11 +306,15 @@ impl State {
                 Err(error) => tracing::debug!(%error, group, "cannot ask a producer"),
             }
         }
-        tracing::warn!(
-            group,
-            id = half.msg_id(),
-            "no producer to ask about a half message"
-        );
+        if let Some(suppressed) = self.set_aside.may_log(self.env.now_ms()) {
+            let id = half.msg_id();
+            tracing::warn!(
+                group,
+                id,
+                suppressed,
+                "no producer to ask about a half message"
+            );
+        }
     }
 
     /// Where the check service goes on in one of its topics.

@@ -69,12 +69,13 @@ pub(crate) fn final_message(half: MessageExt) -> Option<MessageInner> {
     Some(message)
 }
 
-/// Where a half message is meant for.
+/// Where a half message is meant for; `None` if it does not say, or names a topic of the broker's
+/// own, as nothing does that a client may have sent.
 fn destination(half: &MessageExt) -> Option<(String, i32)> {
     let properties = &half.message.properties;
-    let real_topic = properties.get(property::REAL_TOPIC)?.to_owned();
+    let real_topic = properties.get(property::REAL_TOPIC)?;
     let real_queue = properties.get(property::REAL_QID)?.parse().ok()?;
-    Some((real_topic, real_queue))
+    (!topic::is_internal_topic(real_topic)).then(|| (real_topic.to_owned(), real_queue))
 }
 
 /// Notes that a half message is decided, either way.
@@ -88,22 +89,66 @@ pub(crate) fn op_message(half_offset: i64, broker: SocketAddr, now_ms: i64) -> M
     }
 }
 
+/// What is noted about a half message whose properties leave no room for it: in the field that only
+/// committed messages use, the number of checks and, if it was passed over, one more than the queue
+/// offset of its first copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Notes {
+    check_times: i32,
+    prepared_offset: Option<i64>,
+}
+
+impl Notes {
+    /// How many bits the number of checks has.
+    const TIMES_BITS: u32 = 16;
+    const TIMES_MAX: i64 = (1 << Self::TIMES_BITS) - 1;
+
+    fn of(half: &MessageExt) -> Self {
+        let field = half.prepared_transaction_offset.max(0);
+        let first = (field >> Self::TIMES_BITS) - 1;
+        Self {
+            check_times: (field & Self::TIMES_MAX) as i32,
+            prepared_offset: (first >= 0).then_some(first),
+        }
+    }
+
+    fn field(self) -> i64 {
+        let first = self.prepared_offset.map_or(0, |offset| offset + 1);
+        first << Self::TIMES_BITS | i64::from(self.check_times).clamp(0, Self::TIMES_MAX)
+    }
+}
+
 /// How often a half message was checked.
 pub(super) fn check_times(half: &MessageExt) -> i32 {
     let times = half
         .message
         .properties
         .get(property::TRANSACTION_CHECK_TIMES);
-    times.and_then(|times| times.parse().ok()).unwrap_or(0)
+    let noted = times.and_then(|times| times.parse().ok()).unwrap_or(0);
+    Notes::of(half).check_times.max(noted)
 }
 
 /// The queue offset of the first copy of a half message that was passed over before.
 pub(super) fn prepared_offset(half: &MessageExt) -> Option<i64> {
     let properties = &half.message.properties;
-    properties
-        .get(property::TRAN_PREPARED_QUEUE_OFFSET)?
-        .parse()
-        .ok()
+    let noted = properties.get(property::TRAN_PREPARED_QUEUE_OFFSET);
+    let noted = noted.and_then(|offset| offset.parse().ok());
+    noted.or(Notes::of(half).prepared_offset)
+}
+
+/// The form of a half message that is stored again, if the usual one does not fit: with the
+/// properties that it had, and the rest noted where there is room.
+pub(super) fn without_room(half: &MessageExt, passed_over: bool) -> MessageInner {
+    let first = prepared_offset(half).or(passed_over.then_some(half.queue_offset));
+    let notes = Notes {
+        check_times: check_times(half).saturating_add(1),
+        prepared_offset: first,
+    };
+    let mut again = MessageInner::from(half.clone());
+    again.message.flag = 0;
+    again.reconsume_times = 0;
+    again.prepared_transaction_offset = notes.field();
+    again
 }
 
 /// The half message again, with one check more. Apache RocketMQ keeps neither the user's flag nor
@@ -142,14 +187,20 @@ pub(super) fn given_up(half: MessageExt) -> MessageInner {
 }
 
 /// A message that was given up, as a half message that was never checked
-/// (`AdminBrokerProcessor.resumeCheckHalfMessage`).
-pub(crate) fn resumed(parked: MessageExt) -> MessageInner {
+/// (`AdminBrokerProcessor.resumeCheckHalfMessage`); and, if there is no room for that number, without
+/// it.
+pub(crate) fn resumed(parked: MessageExt) -> [MessageInner; 2] {
     let mut half = MessageInner::from(parked);
     half.message.topic = topic::TRANS_HALF_TOPIC.to_owned();
     half.queue_id = QUEUE;
+    half.prepared_transaction_offset = 0;
+    let mut bare = half.clone();
     let properties = &mut half.message.properties;
     properties.set(property::TRANSACTION_CHECK_TIMES, "0");
-    half
+    bare.message
+        .properties
+        .remove(property::TRANSACTION_CHECK_TIMES);
+    [half, bare]
 }
 
 /// CHECK_TRANSACTION_STATE: the question to a producer about a half message that was put back at
@@ -175,7 +226,16 @@ pub(super) fn check_request(
         ..half.clone()
     };
     asked.message.topic = topic;
-    asked.message.properties.set(property::WAIT, "false");
+    let properties = &mut asked.message.properties;
+    let waits = properties.get(property::WAIT).map(str::to_owned);
+    properties.set(property::WAIT, "false");
+    if property::encoded_len(properties) > record::PROPERTIES_MAX {
+        // It is asked about without, rather than never.
+        match waits {
+            Some(waits) => properties.set(property::WAIT, waits),
+            None => drop(properties.remove(property::WAIT)),
+        }
+    }
     let unique_key = asked.message.unique_key().map(str::to_owned);
     let header = CheckTransactionStateRequestHeader {
         tran_state_table_offset: queue_offset,
@@ -334,9 +394,31 @@ mod tests {
         parked.message = given_up(half).message;
         assert_eq!(parked.message.topic, "TRANS_CHECK_MAX_TIME_TOPIC");
         assert_eq!(check_times(&parked), 1);
-        parked.message = resumed(parked.clone()).message;
+        let [resumed, _] = resumed(parked.clone());
+        parked.message = resumed.message;
         assert_eq!(parked.message.topic, "RMQ_SYS_TRANS_HALF_TOPIC");
         assert_eq!(check_times(&parked), 0);
+    }
+
+    #[test]
+    fn a_half_message_without_room_is_counted_and_known_all_the_same() {
+        let mut half = half();
+        for times in 1..=20 {
+            let again = without_room(&half, times == 3);
+            assert_eq!(again.message.properties, half.message.properties);
+            half.prepared_transaction_offset = again.prepared_transaction_offset;
+            assert_eq!(check_times(&half), times);
+            assert_eq!(prepared_offset(&half), (times >= 3).then_some(7));
+        }
+        let committed = final_message(half).unwrap();
+        assert_eq!(committed.prepared_transaction_offset, 4_200);
+    }
+
+    #[test]
+    fn nothing_is_committed_into_a_topic_of_the_brokers_own() {
+        for topic in ["SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC"] {
+            assert_eq!(final_message(half_of(Message::new(topic, "body"), 0)), None);
+        }
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl Ops {
         }
     }
 
+    /// An op message cannot be read.
+    pub fn pass_over(&mut self, op_offset: i64) {
+        self.done.insert(op_offset);
+    }
+
     /// Whether a half message is decided. Asking about it is the end of its op message's use.
     pub fn take(&mut self, half_offset: i64) -> bool {
         let op = self.decided.remove(&half_offset);

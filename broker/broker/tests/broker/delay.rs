@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hotfire_protocol::ResponseCode;
+use hotfire_protocol::header::send::ConsumerSendMsgBackRequestHeader;
+use hotfire_protocol::header::topic::CreateTopicRequestHeader;
+use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
 use hotfire_store::FlushDiskType;
 use tokio::time::{Instant, sleep};
 
@@ -125,4 +127,149 @@ async fn a_message_whose_properties_leave_no_room_does_not_block_its_level() {
     assert_eq!(bodies(&response), ["big", "next"]);
     let properties = &messages(&response)[1].message.properties;
     assert_eq!(properties.get("WAIT"), None, "Apache RocketMQ adds none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_delivered_is_set_aside_and_its_level_goes_on() {
+    let stack = Stack::start().await;
+    stack.peer.send_ok(&order("at once")).await;
+    let long = "t".repeat(256);
+    for (body, properties) in [
+        ("nowhere", &[("DELAY", "1")][..]),
+        (
+            "folder",
+            &[("DELAY", "1"), ("REAL_TOPIC", "a/b"), ("REAL_QID", "0")],
+        ),
+        (
+            "long",
+            &[("DELAY", "1"), ("REAL_TOPIC", &long), ("REAL_QID", "0")],
+        ),
+        (
+            "half",
+            &[
+                ("DELAY", "1"),
+                ("REAL_TOPIC", "RMQ_SYS_TRANS_HALF_TOPIC"),
+                ("REAL_QID", "0"),
+            ],
+        ),
+        (
+            "queue",
+            &[("DELAY", "1"), ("REAL_TOPIC", TOPIC), ("REAL_QID", "first")],
+        ),
+    ] {
+        let message = support::stored_by_itself("SCHEDULE_TOPIC_XXXX", body, properties);
+        assert!(stack.broker.store().append(message).is_stored());
+    }
+    stack
+        .peer
+        .send_ok(&order("behind").with_delay_level(1))
+        .await;
+    sleep(Duration::from_secs(3)).await;
+    let response = stack.peer.pull(TOPIC, 0, "*").await;
+    assert_eq!(bodies(&response), ["at once", "behind"]);
+    let nowhere = "it does not say where it is meant for";
+    let expected = [
+        ("nowhere", nowhere),
+        ("folder", "it does not fit"),
+        ("long", "it does not fit"),
+        ("half", "it is meant for a topic of the broker's own"),
+        ("queue", nowhere),
+    ];
+    let expected = expected.map(|(body, reason)| (body.to_owned(), reason.to_owned()));
+    assert_eq!(stack.set_aside(), expected);
+    assert!(
+        stack
+            .peer
+            .read("RMQ_SYS_TRANS_HALF_TOPIC", 0)
+            .await
+            .is_empty(),
+        "nothing is moved there"
+    );
+    // An administrator sees how many there are, and may look at them.
+    let info = RemotingCommand::request(RequestCode::GET_BROKER_RUNTIME_INFO);
+    let info = stack.peer.invoke(info).await;
+    let text = String::from_utf8(info.body.to_vec()).unwrap();
+    assert!(text.contains("\"setAsideMessages\":\"5\""), "{text}");
+    let seen = stack.peer.read("rmq_sys_SET_ASIDE", 0).await;
+    let property = |name| seen[1].message.properties.get(name);
+    assert_eq!(property("SET_ASIDE_LINE"), Some("delayLevel"));
+    assert_eq!(property("SET_ASIDE_TOPIC"), Some("SCHEDULE_TOPIC_XXXX"));
+    assert_eq!(property("REAL_TOPIC"), Some("a/b"));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(stack.set_aside().len(), 5, "once each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_were_lowered_change_nothing_for_what_waits() {
+    let stack = Stack::start().await;
+    stack.peer.send_ok(&order("at once")).await;
+    let large = order(&"x".repeat(5_000)).with_delay_level(3);
+    stack.peer.send_ok(&large).await;
+    let start = Instant::now();
+    let stack = stack
+        .restart_with(|config| {
+            config.store.max_message_size = 1_000;
+            config.store.delay_levels = vec![1_000];
+        })
+        .await;
+    let refused = stack.peer.send(&large).await;
+    assert_eq!(refused.code, ResponseCode::MESSAGE_ILLEGAL.0);
+    let response = stack.peer.long_poll(TOPIC, 1, "*").await;
+    assert_eq!(bodies(&response)[0].len(), 5_000);
+    let waited = start.elapsed().as_secs_f64();
+    assert!((10.0..10.3).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_a_queue_that_its_topic_has_lost_goes_where_it_is_read() {
+    let stack = Stack::start().await;
+    let update = |queues| CreateTopicRequestHeader {
+        topic: TOPIC.to_owned(),
+        default_topic: "TBW102".to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".to_owned(),
+        ..CreateTopicRequestHeader::default()
+    };
+    let code = RequestCode::UPDATE_AND_CREATE_TOPIC;
+    assert_eq!(stack.peer.ask(code, &update(8)).await.code, 0);
+    let late = order("late").with_delay_level(1);
+    let response = stack.peer.invoke(support::send_request(&late, 7)).await;
+    assert_eq!(response.code, 0);
+    let timed = order("timed").with_delay(Duration::from_secs(2));
+    let response = stack.peer.invoke(support::send_request(&timed, 7)).await;
+    assert_eq!(response.code, 0);
+    assert_eq!(stack.peer.ask(code, &update(1)).await.code, 0);
+    sleep(Duration::from_secs(5)).await;
+    let response = stack.peer.pull(TOPIC, 0, "*").await;
+    assert_eq!(bodies(&response), ["late", "timed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_retry_topic_has_no_name_holds_up_nobody() {
+    let stack = Stack::start().await;
+    stack.peer.send_ok(&order("failed")).await;
+    let failed = stack.peer.read(TOPIC, 0).await.remove(0);
+    for (length, accepted) in [(248, true), (249, false), (255, false)] {
+        for delay_level in [1, -1] {
+            let header = ConsumerSendMsgBackRequestHeader {
+                offset: failed.commit_log_offset,
+                group: "g".repeat(length),
+                delay_level,
+                ..ConsumerSendMsgBackRequestHeader::default()
+            };
+            let code = RequestCode::CONSUMER_SEND_MSG_BACK;
+            let answer = stack.peer.ask(code, &header).await.code;
+            assert_eq!(answer == 0, accepted, "{length} {delay_level}: {answer}");
+        }
+    }
+    stack
+        .peer
+        .send_ok(&order("behind").with_delay_level(1))
+        .await;
+    sleep(Duration::from_secs(3)).await;
+    let response = stack.peer.pull(TOPIC, 0, "*").await;
+    assert_eq!(bodies(&response), ["failed", "behind"]);
+    assert!(stack.set_aside().is_empty());
 }

@@ -13,6 +13,7 @@ mod delay;
 mod filter;
 mod golden;
 mod golden_admin;
+mod limits;
 mod metrics;
 mod offsets;
 mod overload;

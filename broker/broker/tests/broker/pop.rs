@@ -582,3 +582,117 @@ async fn what_makes_no_sense_is_refused_with_rocketmqs_codes() {
     };
     assert_eq!(change(peer, &beyond, 1_000).await.code, 208);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_at_the_limit_of_properties_comes_back_and_holds_up_nobody() {
+    let stack = Stack::start().await;
+    let room = 32_767 - "CLUSTER\u{1}DefaultCluster\u{2}big\u{1}".len();
+    let big = order("big").with_property("big", "x".repeat(room));
+    stack.peer.send_ok(&big).await;
+    stack.peer.send_ok(&order("small")).await;
+    for times in 0..3 {
+        let popped = messages(&pop(&stack.peer).await);
+        let found = popped
+            .iter()
+            .map(|m| (&m.message.body[..], m.reconsume_times));
+        let found: Vec<_> = found.collect();
+        assert_eq!(found, [(&b"big"[..], times), (b"small", times)]);
+        seconds(13).await;
+    }
+    // What its properties leave no room for, the tables of the response tell.
+    let response = pop(&stack.peer).await;
+    let starts: StartOffsets = response
+        .ext
+        .get("startOffsetInfo")
+        .unwrap()
+        .parse()
+        .unwrap();
+    for message in messages(&response) {
+        let receipt = match message.message.properties.get(property::POP_CK) {
+            Some(receipt) => receipt.parse().unwrap(),
+            None => Receipt {
+                start_offset: starts.of(TopicKind::Retry, message.queue_id).unwrap(),
+                pop_time: number(&response, "popTime"),
+                invisible_time: number(&response, "invisibleTime"),
+                revive_queue: number(&response, "reviveQid") as i32,
+                kind: TopicKind::of(&message.message.topic),
+                broker_name: "broker-a".to_owned(),
+                queue_id: message.queue_id,
+                queue_offset: Some(message.queue_offset),
+            },
+        };
+        assert_eq!(ack(&stack.peer, &receipt).await.code, 0);
+    }
+    seconds(60).await;
+    assert!(bodies(&pop(&stack.peer).await).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pop_whose_messages_could_not_come_back_is_refused_and_hides_nothing() {
+    let stack = Stack::start().await;
+    let topic = "t".repeat(120);
+    let message = hotfire_protocol::Message::new(topic.as_str(), "x");
+    stack.peer.send_ok(&message).await;
+    let header = |group: usize| PopMessageRequestHeader {
+        topic: topic.clone(),
+        consumer_group: "g".repeat(group),
+        ..pop_header(0)
+    };
+    let refused = pop_with(&stack.peer, &header(128)).await;
+    assert_eq!(refused.code, ResponseCode::INVALID_PARAMETER.0);
+    let revive = "rmq_sys_REVIVE_LOG_DefaultCluster";
+    let revive = (0..8).map(|queue| stack.broker.store().max_offset_in_queue(revive, queue));
+    assert_eq!(revive.sum::<i64>(), 0);
+    // 7 + 127 + 1 + 120 characters.
+    let fits = pop_with(&stack.peer, &header(127)).await;
+    assert_eq!(fits.code, 0, "{fits:?}");
+    seconds(13).await;
+    let again = pop_with(&stack.peer, &header(127)).await;
+    assert_eq!(messages(&again).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_points_that_the_broker_did_not_write_move_nothing_and_hold_up_nobody() {
+    let stack = with_messages(&["one"]).await;
+    let revive = "rmq_sys_REVIVE_LOG_DefaultCluster";
+    // It makes the topic.
+    pop(&stack.peer).await;
+    stack
+        .peer
+        .send_ok(&order("half").with_property("TRAN_MSG", "true"))
+        .await;
+    let point = |topic: &str, start: i64, diffs: &str| {
+        format!(
+            r#"{{"bm":0,"c":"readers","d":[{diffs}],"it":1,"n":1,"pt":1,"q":0,"ro":0,"so":{start},"t":"{topic}"}}"#
+        )
+    };
+    let many = vec!["0"; 10_000].join(",");
+    for queue_id in 0..8 {
+        for body in [
+            "{".to_owned(),
+            point("RMQ_SYS_TRANS_HALF_TOPIC", 0, "0"),
+            point(TOPIC, 1_000_000, "0"),
+            point(TOPIC, i64::MAX, "2147483647,-2147483648"),
+            point(TOPIC, 0, &many),
+            point("a/b", 0, "0"),
+        ] {
+            let properties = &[("TAGS", "ck")];
+            let mut message = crate::support::stored_by_itself(revive, &body, properties);
+            message.queue_id = queue_id;
+            assert!(stack.broker.store().append(message).is_stored());
+        }
+    }
+    let stack = stack.restart().await;
+    stack.peer.send_ok(&order("two")).await;
+    assert_eq!(bodies(&pop(&stack.peer).await), ["two"]);
+    seconds(13).await;
+    let mut again = bodies(&pop(&stack.peer).await);
+    again.sort();
+    assert_eq!(again, ["one", "two"]);
+    let topics = stack.broker.store().queues();
+    assert!(
+        !topics
+            .iter()
+            .any(|(topic, _)| topic.contains("TRANS_HALF_TOPIC") && topic.contains("RETRY"))
+    );
+}

@@ -221,3 +221,84 @@ async fn a_message_with_the_greatest_number_of_retries_can_be_sent_back() {
     let dead = stack.peer.read(DLQ_TOPIC, 0).await.remove(0);
     assert_eq!(dead.reconsume_times, i32::MAX);
 }
+
+#[tokio::test(start_paused = true)]
+async fn retries_go_to_queues_that_the_retry_topic_has() {
+    let (stack, failed) = failed_once().await;
+    assert_eq!(stack.peer.send_back(&failed, 1).await.code, 0);
+    let group = SubscriptionGroupConfig {
+        group_name: GROUP.to_owned(),
+        retry_queue_nums: 4,
+        ..SubscriptionGroupConfig::default()
+    };
+    let request = RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    stack.peer.invoke(request.with_body(group.to_json())).await;
+    for _ in 0..40 {
+        assert_eq!(stack.peer.send_back(&failed, 1).await.code, 0);
+    }
+    sleep(Duration::from_secs(3)).await;
+    let mut read = 0;
+    for queue_id in 0..4 {
+        // What cannot be pulled is answered with an error, and with no messages.
+        let mut header = support::pull_header(RETRY_TOPIC, 0, "*");
+        header.queue_id = queue_id;
+        loop {
+            let response = stack.peer.ask(RequestCode::PULL_MESSAGE, &header).await;
+            let found = support::messages(&response).len();
+            read += found;
+            header.queue_offset += found as i64;
+            if found == 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(read, 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_at_the_limit_of_properties_can_be_sent_back() {
+    let stack = Stack::start().await;
+    // As much as is stored with the name of the cluster, and less.
+    let room = 32_767 - "CLUSTER\u{1}DefaultCluster\u{2}big\u{1}".len();
+    for (at, less) in (0..200).step_by(9).enumerate() {
+        let big = order("big").with_property("big", "x".repeat(room - less));
+        stack.peer.send_ok(&big).await;
+        let failed = stack.peer.read(TOPIC, at as i64).await.remove(0);
+        assert_eq!(stack.peer.send_back(&failed, 1).await.code, 0, "{less}");
+        sleep(Duration::from_secs(2)).await;
+        let again = stack.peer.read(RETRY_TOPIC, at as i64).await;
+        assert_eq!(again.len(), 1, "{less}");
+        assert_eq!(again[0].reconsume_times, 1);
+        let property = |name| again[0].message.properties.get(name);
+        assert_eq!(property("big").map(str::len), Some(room - less));
+        // What is told of it first is where it comes from, as soon as there is room for it.
+        assert_eq!(property("RETRY_TOPIC").is_some(), less >= 19, "{less}");
+        assert_eq!(property("DELAY").is_some(), less >= 19 + 46, "{less}");
+        assert_eq!(stack.peer.send_back(&again[0], -1).await.code, 0, "{less}");
+        let dead = stack.peer.read(DLQ_TOPIC, at as i64).await;
+        assert_eq!(dead[0].message.body, "big", "{less}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_broker_keeps_for_itself_cannot_be_sent_back() {
+    let stack = Stack::start().await;
+    let half = order("half").with_property("TRAN_MSG", "true");
+    let later = order("later").with_delay_level(18);
+    let timed = order("timed").with_delay(Duration::from_secs(600));
+    for kept in [half, later, timed] {
+        let sent = stack.peer.send_ok(&kept).await;
+        let id = sent.ext.get("msgId").unwrap();
+        let (_, offset) = hotfire_protocol::message::id::parse_offset_msg_id(id).unwrap();
+        let header = ConsumerSendMsgBackRequestHeader {
+            offset,
+            group: GROUP.to_owned(),
+            delay_level: -1,
+            ..ConsumerSendMsgBackRequestHeader::default()
+        };
+        let code = RequestCode::CONSUMER_SEND_MSG_BACK;
+        let response = stack.peer.ask(code, &header).await;
+        assert_eq!(response.code, ResponseCode::SYSTEM_ERROR.0, "{kept:?}");
+    }
+    assert!(stack.peer.read(DLQ_TOPIC, 0).await.is_empty());
+}

@@ -145,6 +145,155 @@ async fn a_batch_that_is_none_is_illegal() {
     );
 }
 
+/// A batch with these properties of its own, of messages with these.
+fn batch_of(shared: &str, elements: &[(&str, &str)]) -> RemotingCommand {
+    let element = |&(body, properties): &(&str, &str)| BatchElement {
+        body: body.to_owned().into(),
+        properties: properties.to_owned(),
+        ..BatchElement::default()
+    };
+    let elements: Vec<_> = elements.iter().map(element).collect();
+    let mut body = BytesMut::new();
+    batch::encode(&elements, &mut body).unwrap();
+    let mut request = batch_request(TOPIC, &[]);
+    request.ext.set("e", "0");
+    request.ext.set("i", shared);
+    request.with_body(body.freeze())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_not_to_be_visible_at_once_is_illegal() {
+    let stack = Stack::start().await;
+    for wish in [
+        "DELAY\u{1}3",
+        "DELAY\u{1}soon",
+        "TIMER_DELAY_SEC\u{1}30",
+        "TIMER_DELAY_MS\u{1}30",
+        "TIMER_DELIVER_MS\u{1}30",
+        "TRAN_MSG\u{1}true",
+    ] {
+        let among = format!("own\u{1}1\u{2}{wish}\u{2}");
+        for request in [
+            batch_of(wish, &[("late", "")]),
+            batch_of("", &[("first", ""), ("late", &among)]),
+        ] {
+            let (code, remark) = refused(&stack, request).await;
+            assert_eq!(code, ResponseCode::MESSAGE_ILLEGAL.0, "{wish:?}");
+            assert!(remark.contains("visible at once"), "{remark}");
+        }
+    }
+    assert_eq!(
+        stack.broker.store().max_phy_offset(),
+        0,
+        "nothing is stored"
+    );
+    let harmless = "DELAY\u{1}0\u{2}TRAN_MSG\u{1}false";
+    let response = stack.peer.invoke(batch_of(harmless, &[("now", "")])).await;
+    assert_eq!(response.code, 0, "{response:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_limited_by_what_it_is_stored_as() {
+    let mut config = support::config();
+    config.store.max_message_size = 100_000;
+    let stack = Stack::start_with(config, None).await;
+    let (common, cluster) = ("x".repeat(4_000), "CLUSTER\u{1}DefaultCluster\u{2}");
+    let shared = format!("p\u{1}{common}");
+    let record = 91 + TOPIC.len() + cluster.len() + shared.len() + 1;
+    let fits = 100_000 / record;
+    let many = vec![("x", ""); fits + 1];
+    let (code, remark) = refused(&stack, batch_of(&shared, &many)).await;
+    assert_eq!(code, ResponseCode::MESSAGE_ILLEGAL.0);
+    assert!(
+        remark.contains("more than 100000 bytes together"),
+        "{remark}"
+    );
+    assert_eq!(
+        stack.broker.store().max_phy_offset(),
+        0,
+        "nothing is stored"
+    );
+    let response = stack.peer.invoke(batch_of(&shared, &many[1..])).await;
+    assert_eq!(response.code, 0, "{response:?}");
+    let stored = stack.broker.store().max_phy_offset();
+    assert_eq!(stored as usize, fits * record);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_remark_about_a_batch_says_what_is_wrong_with_it() {
+    let stack = Stack::start().await;
+    let request = batch_of("", &[("x", "k\u{1}v")]);
+    let mut body = request.body.to_vec();
+    *body.last_mut().unwrap() = 0xFF;
+    let long = "v".repeat(32_700);
+    let wordy = format!("k\u{1}{long}");
+    let shared = format!("s\u{1}{}", "v".repeat(100));
+    for (request, why) in [
+        (request.with_body(body), "not UTF-8"),
+        (batch_of("", &[]), "is empty"),
+        (batch_of(&shared, &[("x", &wordy)]), "32767 at most"),
+        (
+            batch_of("", &[("x", "")]).with_body(vec![0, 0, 0, 99, 0]),
+            "ends early",
+        ),
+    ] {
+        let (code, remark) = refused(&stack, request).await;
+        assert_eq!(code, ResponseCode::MESSAGE_ILLEGAL.0, "{remark}");
+        assert!(remark.contains(why), "{remark}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_level_that_is_no_number_is_an_error() {
+    let stack = Stack::start().await;
+    for level in ["4Pinpoint-Flags", " 3", "2147483648", "1.0", "-"] {
+        let message = order("x").with_property("DELAY", level);
+        let (code, remark) = refused(&stack, send_request(&message, 0)).await;
+        assert_eq!(code, ResponseCode::SYSTEM_ERROR.0, "{level}");
+        assert!(remark.contains(level), "{remark}");
+        let half = message.with_property("TRAN_MSG", "true");
+        let (code, _) = refused(&stack, send_request(&half, 0)).await;
+        assert_eq!(code, ResponseCode::SYSTEM_ERROR.0, "{level}");
+    }
+    assert_eq!(
+        stack.broker.store().max_phy_offset(),
+        0,
+        "nothing is stored"
+    );
+    for level in ["0", "-1", "-2147483648", "+0"] {
+        stack
+            .peer
+            .send_ok(&order("x").with_property("DELAY", level))
+            .await;
+    }
+    assert_eq!(stack.peer.read(TOPIC, 0).await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_its_system_flag_hides_is_illegal() {
+    let stack = Stack::start().await;
+    for flag in [
+        sys_flag::TRANSACTION_PREPARED,
+        sys_flag::TRANSACTION_ROLLBACK,
+    ] {
+        let mut request = send_request(&order("hidden"), 0);
+        request.ext.set("f", flag.to_string());
+        let (code, _) = refused(&stack, request).await;
+        assert_eq!(code, ResponseCode::MESSAGE_ILLEGAL.0);
+        // An old client that tries a message again leaves on it what it once was.
+        let again = order("again")
+            .with_property("TRAN_MSG", "true")
+            .with_delay_level(1);
+        let mut request = send_request(&again, 0);
+        request.ext.set("f", flag.to_string());
+        request.ext.set("j", "1");
+        assert_eq!(stack.peer.invoke(request).await.code, 0);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let response = stack.peer.pull(TOPIC, 0, "*").await;
+    assert_eq!(bodies(&response), ["again", "again"]);
+}
+
 async fn refused(stack: &Stack, request: RemotingCommand) -> (i32, String) {
     let response = stack.peer.invoke(request).await;
     assert_eq!(response.ext.get("MSG_REGION"), Some("DefaultRegion"));

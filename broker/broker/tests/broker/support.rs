@@ -19,6 +19,7 @@ use hotfire_protocol::header::send::{
 use hotfire_protocol::message::{property, record};
 use hotfire_protocol::{Header, Message, MessageExt, RemotingCommand, RequestCode, topic};
 use hotfire_remoting::{Channel, Client, ClientConfig, Handled, RequestHandler};
+use hotfire_store::MessageInner;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -107,6 +108,31 @@ impl Stack {
     pub async fn restart(self) -> Self {
         self.broker.shutdown().await;
         self.start_again().await
+    }
+
+    /// Stops the broker cleanly and starts it again with other settings.
+    pub async fn restart_with(mut self, change: impl FnOnce(&mut BrokerConfig)) -> Self {
+        change(&mut self.config);
+        self.restart().await
+    }
+
+    /// What was set aside: the body of each message and why.
+    pub fn set_aside(&self) -> Vec<(String, String)> {
+        let store = self.broker.store();
+        let (mut found, mut at) = (Vec::new(), 0);
+        loop {
+            let read = store.get_message(topic::SET_ASIDE_TOPIC, 0, at, 32, usize::MAX, &|_| true);
+            if read.messages.is_empty() {
+                return found;
+            }
+            for mut bytes in read.messages {
+                let message = record::decode(&mut bytes, true).unwrap().message;
+                let reason = message.properties.get("SET_ASIDE_REASON").unwrap();
+                let body = String::from_utf8_lossy(&message.body).into_owned();
+                found.push((body, reason.to_owned()));
+            }
+            at = read.next_begin_offset;
+        }
     }
 
     /// Starts the broker again after it was stopped.
@@ -288,6 +314,19 @@ pub fn messages(response: &RemotingCommand) -> Vec<MessageExt> {
 pub fn bodies(response: &RemotingCommand) -> Vec<String> {
     let text = |message: MessageExt| String::from_utf8(message.message.body.to_vec()).unwrap();
     messages(response).into_iter().map(text).collect()
+}
+
+/// Asks for a message to be stored as a broker stores its own: nobody checks it.
+pub fn stored_by_itself(
+    topic: &str,
+    body: &str,
+    properties: &[(&'static str, &str)],
+) -> MessageInner {
+    let mut message = Message::new(topic, body.to_owned());
+    for &(name, value) in properties {
+        message.properties.set(name, value);
+    }
+    MessageInner::new(message, 0, "127.0.0.1:10911".parse().unwrap())
 }
 
 /// A field of a response, as a number.

@@ -216,3 +216,68 @@ async fn a_message_whose_properties_leave_no_room_is_delivered_all_the_same() {
     sleep(3 * SECOND).await;
     assert_eq!(stack.peer.read(TOPIC, 0).await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_delivered_is_set_aside_and_the_wheel_goes_on() {
+    let stack = Stack::start().await;
+    let out = (stack.env.now_ms() / 1_000 * 1_000 + 2_000).to_string();
+    let long = "t".repeat(256);
+    for (body, properties) in [
+        ("nowhere", &[("TIMER_OUT_MS", out.as_str())][..]),
+        ("never", &[("REAL_TOPIC", TOPIC), ("REAL_QID", "0")]),
+        (
+            "ages",
+            &[
+                ("TIMER_OUT_MS", "9223372036854775807"),
+                ("REAL_TOPIC", TOPIC),
+            ],
+        ),
+        (
+            "inner",
+            &[
+                ("TIMER_OUT_MS", &out),
+                ("REAL_TOPIC", "rmq_sys_wheel_timer"),
+            ],
+        ),
+        ("folder", &[("TIMER_OUT_MS", &out), ("REAL_TOPIC", "a/b")]),
+        ("long", &[("TIMER_OUT_MS", &out), ("REAL_TOPIC", &long)]),
+    ] {
+        let message = support::stored_by_itself("rmq_sys_wheel_timer", body, properties);
+        assert!(stack.broker.store().append(message).is_stored());
+    }
+    stack
+        .peer
+        .send_ok(&order("behind").with_delay(3 * SECOND))
+        .await;
+    sleep(5 * SECOND).await;
+    assert_eq!(bodies(&stack.peer.pull(TOPIC, 0, "*").await), ["behind"]);
+    let expected = [
+        ("nowhere", "it does not say where it is meant for"),
+        ("never", "it does not say when it is due"),
+        ("ages", "it does not say when it is due"),
+        ("inner", "it is meant for a topic of the broker's own"),
+        ("folder", "it does not fit"),
+        ("long", "it does not fit"),
+    ];
+    let expected = expected.map(|(body, reason)| (body.to_owned(), reason.to_owned()));
+    assert_eq!(stack.set_aside(), expected);
+    // A new life finds that they are dealt with.
+    let stack = stack.restart().await;
+    sleep(5 * SECOND).await;
+    assert_eq!(stack.set_aside().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lowered_message_size_changes_nothing_for_what_waits() {
+    let stack = Stack::start().await;
+    let large = order(&"x".repeat(5_000)).with_delay(10 * SECOND);
+    stack.peer.send_ok(&large).await;
+    let stack = stack
+        .restart_with(|config| {
+            config.store.max_message_size = 1_000;
+            config.store.timer_max_delay = SECOND;
+        })
+        .await;
+    sleep(12 * SECOND).await;
+    assert_eq!(stack.peer.read(TOPIC, 0).await.len(), 1);
+}

@@ -9,7 +9,7 @@ use hotfire_protocol::header::transaction::{
 };
 use hotfire_protocol::message::id::parse_offset_msg_id;
 use hotfire_protocol::message::{property, record};
-use hotfire_protocol::{Message, MessageExt, RemotingCommand, RequestCode};
+use hotfire_protocol::{Message, MessageExt, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_store::FlushDiskType;
 use tokio::time::{Instant, sleep};
 
@@ -576,13 +576,147 @@ async fn a_consumer_that_waits_is_woken_by_the_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_message_with_a_delay_level_is_lost_as_in_apache_rocketmq() {
+async fn a_half_message_with_a_delay_is_delayed_when_it_is_committed() {
+    let stack = start().await;
+    // Clients take a level off; from one that does not, Apache RocketMQ takes the half message and
+    // discards it.
+    for message in [
+        half_message("level").with_delay_level(2),
+        half_message("time").with_delay(Duration::from_secs(7)),
+    ] {
+        let half = begin(&stack, &message).await;
+        sleep(Duration::from_secs(1)).await;
+        end(&stack.peer, half, COMMIT).await;
+    }
+    assert!(delivered(&stack).is_empty());
+    sleep(Duration::from_secs(4)).await;
+    assert!(
+        delivered(&stack).is_empty(),
+        "its delay begins with the commit"
+    );
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(delivered(&stack), ["level", "time"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_commit_could_not_keep_is_refused_before_it_is_a_half_message() {
+    let stack = start().await;
+    let day = Duration::from_secs(86_400);
+    for message in [
+        half_message("far").with_delay(4 * day),
+        half_message("soon").with_property(property::TIMER_DELAY_SEC, "soon"),
+    ] {
+        let response = stack.peer.send(&message).await;
+        assert_eq!(response.code, ResponseCode::MESSAGE_ILLEGAL.0);
+    }
+    assert!(stored(&stack, HALF_TOPIC, 0).is_empty());
+    // As late as it may be when it is sent, it may be when it is committed, whatever is set then.
+    let half = begin(&stack, &half_message("late").with_delay(day)).await;
+    let stack = stack
+        .restart_with(|config| {
+            config.store.timer_max_delay = Duration::from_secs(60);
+            config.store.max_message_size = 1;
+        })
+        .await;
+    end(&stack.peer, half, COMMIT).await;
+    sleep(day + Duration::from_secs(2)).await;
+    assert_eq!(delivered(&stack), ["late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_message_at_the_limit_of_properties_is_checked_and_holds_up_nobody() {
     let stack = start().await;
     stack.peer.subscribe("c", "g", &[]).await;
-    // The client of Apache RocketMQ takes the level off; for one that does not, the half message
-    // goes to the schedule topic, and the schedule discards what is meant for the half topic.
-    begin(&stack, &half_message("paid").with_delay_level(1)).await;
-    sleep(Duration::from_secs(30)).await;
-    assert!(stored(&stack, HALF_TOPIC, 0).is_empty());
-    assert!(checks(&stack.peer).is_empty() && delivered(&stack).is_empty());
+    let small = half_message("small");
+    // With all that is noted in a half message, these are the most that fit.
+    let noted =
+        "REAL_TOPIC\u{1}orders\u{2}REAL_QID\u{1}2\u{2}CLUSTER\u{1}DefaultCluster\u{2}".len();
+    let own = property::encode(&small.properties).len();
+    let big = "x".repeat(32_767 - noted - own - "big\u{1}\u{2}".len());
+    let mut wordy = half_message("wordy");
+    wordy.properties.set("big", big);
+    begin(&stack, &wordy).await;
+    begin(&stack, &small).await;
+    sleep(Duration::from_secs(21)).await;
+    let asked = checks(&stack.peer);
+    let bodies: Vec<_> = asked.iter().map(|(_, m)| m.message.body.clone()).collect();
+    assert_eq!(bodies, ["wordy", "small", "wordy", "small"]);
+    end(&stack.peer, asked_half(&asked[2]), COMMIT).await;
+    assert_eq!(delivered(&stack), ["wordy"]);
+    end(&stack.peer, asked_half(&asked[3]), ROLLBACK).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(checks(&stack.peer).len(), 4, "both are decided");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_message_without_room_is_given_up_after_the_last_check_too() {
+    let config = BrokerConfig {
+        transaction_check_max: 2,
+        ..config()
+    };
+    let stack = Stack::start_with(config, None).await;
+    let noted =
+        "REAL_TOPIC\u{1}orders\u{2}REAL_QID\u{1}2\u{2}CLUSTER\u{1}DefaultCluster\u{2}".len();
+    let mut wordy = half_message("wordy");
+    let own = property::encode(&wordy.properties).len();
+    let big = "x".repeat(32_767 - noted - own - "big\u{1}\u{2}".len());
+    wordy.properties.set("big", big);
+    begin(&stack, &wordy).await;
+    sleep(Duration::from_secs(45)).await;
+    let given_up = stored(&stack, GIVEN_UP_TOPIC, 0);
+    assert_eq!(texts(&given_up), ["wordy"]);
+    let header = ResumeCheckHalfMessageRequestHeader {
+        topic: Some(GIVEN_UP_TOPIC.to_owned()),
+        msg_id: Some(given_up[0].offset_msg_id()),
+    };
+    let halves = stored(&stack, HALF_TOPIC, 0).len();
+    let code = RequestCode::RESUME_CHECK_HALF_MESSAGE;
+    assert_eq!(stack.peer.ask(code, &header).await.code, 0);
+    sleep(Duration::from_secs(60)).await;
+    assert!(
+        stored(&stack, HALF_TOPIC, 0).len() > halves,
+        "it is checked again"
+    );
+    assert_eq!(stored(&stack, GIVEN_UP_TOPIC, 0).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_the_broker_did_not_write_move_nothing_and_hold_up_nobody() {
+    let stack = start().await;
+    stack.peer.subscribe("c", "g", &[]).await;
+    let store = stack.broker.store();
+    for (topic, body, properties) in [
+        (HALF_TOPIC, "bare", &[][..]),
+        (
+            HALF_TOPIC,
+            "schedule",
+            &[
+                ("REAL_TOPIC", "SCHEDULE_TOPIC_XXXX"),
+                ("REAL_QID", "0"),
+                ("PGROUP", PRODUCERS),
+            ],
+        ),
+        (OP_TOPIC, "what?", &[("TAGS", "d")]),
+        (OP_TOPIC, "9223372036854775807", &[("TAGS", "d")]),
+        (OP_TOPIC, "", &[]),
+    ] {
+        let message = support::stored_by_itself(topic, body, properties);
+        assert!(store.append(message).is_stored());
+    }
+    let forged = stored(&stack, HALF_TOPIC, 0).remove(1);
+    let half = Half {
+        queue_offset: forged.queue_offset,
+        commit_log_offset: forged.commit_log_offset,
+    };
+    let header = end_header(half, COMMIT);
+    let response = stack.peer.ask(RequestCode::END_TRANSACTION, &header).await;
+    assert_ne!(response.code, 0);
+    begin(&stack, &half_message("behind")).await;
+    sleep(Duration::from_secs(25)).await;
+    let asked = checks(&stack.peer);
+    let asked = asked
+        .iter()
+        .filter(|(_, asked)| asked.message.body == "behind");
+    assert_eq!(asked.count(), 2);
+    assert_eq!(store.max_offset_in_queue("SCHEDULE_TOPIC_XXXX", 0), 0);
 }

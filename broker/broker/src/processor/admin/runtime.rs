@@ -116,7 +116,10 @@ fn queues(broker: &State, figures: &mut Figures) {
     }
     figures.put("EndTransactionQueueSize", 0);
     figures.put("pullRequestHoldSize", broker.hold.lock().len());
-    for level in 1..=broker.levels.max_level() {
+    let set_aside = broker.set_aside.counts();
+    let set_aside: u64 = set_aside.iter().map(|(_, _, count)| count).sum();
+    figures.put("setAsideMessages", set_aside);
+    for level in broker.levels_in_use() {
         let queue_id = crate::delay::queue_of_level(level);
         let max = broker
             .store
