@@ -27,6 +27,15 @@ pub trait Disk: Send + Sync {
     /// synced: a crash may leave any part of it.
     fn write(&self, path: &str, data: &[u8]) -> io::Result<()>;
 
+    /// Replaces (or creates, with its folders) a whole file, durably and in one step: after a crash
+    /// at any point it is the old one or the new one, whole, and once this has returned it is the
+    /// new one. If it fails, the old one is untouched. The event loop is not blocked meanwhile.
+    ///
+    /// Replacements happen one after the other, in the order in which they were first polled. One
+    /// that is dropped may happen or not. The new content is written beside the file first, under
+    /// its name and `.tmp`.
+    fn replace<'a>(&'a self, path: &'a str, data: Vec<u8>) -> BoxFuture<'a, io::Result<()>>;
+
     /// Whether there is such a file or folder.
     fn exists(&self, path: &str) -> io::Result<bool>;
 

@@ -37,6 +37,10 @@ impl Disk for SlowDisk {
     fn write(&self, path: &str, data: &[u8]) -> io::Result<()> {
         self.0.write(path, data)
     }
+    fn replace<'a>(&'a self, path: &'a str, data: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
+        self.0.replace(path, data)
+    }
+
     fn exists(&self, path: &str) -> io::Result<bool> {
         self.0.exists(path)
     }

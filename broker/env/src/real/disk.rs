@@ -1,5 +1,5 @@
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +13,17 @@ use crate::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
 /// Files below a root folder, mapped by memmap2; flushes run on tokio's blocking pool.
 pub struct RealDisk {
     root: PathBuf,
+    /// Held while a file is replaced.
+    replacing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RealDisk {
     /// A disk below `root`, which is created when something is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            replacing: Arc::default(),
+        }
     }
 
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
@@ -95,6 +100,20 @@ impl Disk for RealDisk {
         fs::write(path, data)
     }
 
+    fn replace<'a>(&'a self, path: &'a str, data: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let path = self.resolve(path)?;
+            // The work goes on if this future is dropped, so it takes the lock along.
+            let alone = self.replacing.clone().lock_owned().await;
+            blocking(move || {
+                let replaced = replace(&path, &data);
+                drop(alone);
+                replaced
+            })
+            .await
+        })
+    }
+
     fn exists(&self, path: &str) -> io::Result<bool> {
         self.resolve(path)?.try_exists()
     }
@@ -151,6 +170,27 @@ impl Disk for RealDisk {
             total: total.saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+}
+
+/// Writes a file beside `path`, makes it durable and renames it.
+fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
+    create_parent(path)?;
+    let mut beside = path.to_path_buf().into_os_string();
+    beside.push(".tmp");
+    let beside = PathBuf::from(beside);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(data)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
+        // What is left of it would only take up space; the next replacement would overwrite it.
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -339,5 +379,28 @@ mod tests {
         disk.remove("config").unwrap();
         disk.remove("config").unwrap();
         assert!(disk.list("config").unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_replaced_file_is_new_and_nothing_is_left_beside_it() {
+        let (_dir, disk) = disk();
+        disk.replace("config/topics.json", b"old".to_vec())
+            .await
+            .unwrap();
+        let new = disk.replace("config/topics.json", b"new".to_vec());
+        new.await.unwrap();
+        assert_eq!(disk.read("config/topics.json").unwrap(), b"new");
+        assert_eq!(disk.list("config").unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_replaced_is_untouched() {
+        let (_dir, disk) = disk();
+        disk.write("config/topics.json/in-the-way", b"old").unwrap();
+        let failed = disk.replace("config/topics.json", b"new".to_vec()).await;
+        assert!(failed.is_err());
+        let names = disk.list("config").unwrap();
+        assert_eq!(names.len(), 1, "{names:?}");
+        assert_eq!(disk.read("config/topics.json/in-the-way").unwrap(), b"old");
     }
 }

@@ -195,6 +195,44 @@ async fn a_rename_happens_whole_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replaced_file_is_old_or_new_whole_wherever_the_power_goes_away() {
+    let (mut old, mut new) = (0, 0);
+    for seed in 0..40 {
+        let (disk, view) = disk_of(seed);
+        view.replace("config/a", vec![1; 9000]).await.unwrap();
+        let replacing = view.replace("config/a", vec![2; 10_000]);
+        let patience = Duration::from_micros(200 * seed);
+        let done = tokio::time::timeout(patience, replacing).await;
+        disk.kill();
+        disk.lose_power();
+        let found = disk.process_view().read("config/a").unwrap();
+        if found == [1; 9000] {
+            assert!(done.is_err(), "what was replaced must not be undone");
+            old += 1;
+        } else {
+            assert_eq!(found, [2; 10_000]);
+            new += 1;
+        }
+    }
+    assert!(old > 0 && new > 0, "{old} old, {new} new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_replaced_is_the_old_one() {
+    for disturbance in [DiskDisturbance::Full, DiskDisturbance::FlushErrors] {
+        let (disk, view) = disk();
+        view.replace("config/a", b"old".to_vec()).await.unwrap();
+        disk.disturb(1, disturbance);
+        assert!(view.replace("config/a", b"new".to_vec()).await.is_err());
+        assert_eq!(view.read("config/a").unwrap(), b"old");
+        assert_eq!(view.list("config").unwrap().len(), 1);
+        disk.relieve(1);
+        view.replace("config/a", b"new".to_vec()).await.unwrap();
+        assert_eq!(view.read("config/a").unwrap(), b"new");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_overwritten_file_may_be_old_or_empty_after_a_power_loss() {
     let (mut old, mut empty, mut new) = (0, 0, 0);
     for seed in 0..40 {

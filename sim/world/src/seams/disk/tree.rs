@@ -29,7 +29,7 @@ struct Change {
 }
 
 /// The folder that a path is in; the root is the empty path.
-fn parent(path: &str) -> &str {
+pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 

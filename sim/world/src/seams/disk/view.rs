@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 use hotfire_env::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
 
 use super::file::{File, Mapping};
-use super::tree::{Entry, Tree};
+use super::tree::{Entry, Tree, parent};
 use super::{JOURNAL_INTERVAL, Operation, SimDisk};
 
 /// The disk as one process sees it.
 pub(crate) struct ProcessDisk {
     disk: Arc<SimDisk>,
     incarnation: u64,
+    /// Held while a file is replaced.
+    replacing: tokio::sync::Mutex<()>,
 }
 
 impl SimDisk {
@@ -20,6 +22,7 @@ impl SimDisk {
         Arc::new(ProcessDisk {
             disk: self.clone(),
             incarnation: self.incarnation.load(Ordering::Relaxed),
+            replacing: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -143,6 +146,28 @@ impl Disk for ProcessDisk {
             .note(Operation::Replace, &file, 0, data.len() as u64);
         self.disk.recount(&self.disk.tree.lock());
         Ok(())
+    }
+
+    fn replace<'a>(&'a self, path: &'a str, data: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let path = normal(path)?;
+            let _alone = self.replacing.lock().await;
+            let beside = format!("{path}.tmp");
+            let written = match self.write(&beside, &data) {
+                Ok(()) => {
+                    self.map(&beside, data.len() as u64)?
+                        .flush(0..data.len() as u64)
+                        .await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written.and_then(|()| self.rename(&beside, &path)) {
+                // A process that died meanwhile leaves it there.
+                let _ = self.remove(&beside);
+                return Err(error);
+            }
+            self.sync_dir(parent(&path)).await
+        })
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
