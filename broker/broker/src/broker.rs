@@ -1,5 +1,6 @@
 //! A running broker: start, background services, stop (`BrokerController`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -8,25 +9,28 @@ use std::time::Duration;
 
 use hotfire_env::{Env, TaskHandle, defect};
 use hotfire_metrics::Exporter;
+use hotfire_protocol::body::{
+    SubscriptionGroupWrapper, TimerMetrics, TopicConfig, TopicConfigSerializeWrapper,
+};
 use hotfire_protocol::{rules, topic};
 use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
 use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver, TimerStore};
 use parking_lot::{Mutex, RwLock};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::acl::{self, AccessControl, AclError};
 use crate::client_info::EXPIRY_SCAN;
 use crate::config::BrokerConfig;
-use crate::config_file;
+use crate::config_file::{self, Loaded, TableFile};
+use crate::consumer_offset::ConsumerOffsets;
 use crate::delay::{DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
-use crate::load_balance::{self, LoadBalance};
+use crate::load_balance::{self, LoadBalance, RequestModes};
 use crate::metrics::{self, Metrics};
 use crate::observer::BrokerObserver;
-use crate::pop::{self, Pop};
+use crate::pop::{self, OrderInfos, Pop};
 use crate::processor::{Processor, pull, send};
 use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
@@ -35,8 +39,9 @@ use crate::send_gate::SendGate;
 use crate::set_aside::SetAside;
 use crate::state::State;
 use crate::stats::Stats;
+use crate::table_files::{self, Table, TableFiles};
 use crate::timer;
-use crate::topics::{Topics, new_version};
+use crate::topics::{READ_WRITE, Topics, new_version};
 
 /// When committed offsets are written for the first time.
 const FIRST_OFFSET_WRITE: Duration = Duration::from_secs(10);
@@ -75,6 +80,8 @@ pub struct Broker {
     servers: Vec<Server>,
     local: SocketAddr,
     tasks: Mutex<Vec<TaskHandle>>,
+    /// Writes the files of tables; it stops last.
+    writer: TaskHandle,
     exporter: Option<Exporter>,
 }
 
@@ -114,29 +121,21 @@ impl Broker {
             false => None,
         };
         let state = Arc::new(load(env, config, observer, store, timers)?);
-        let weak = Arc::downgrade(&state);
-        state.store.set_arrival_listener(Arc::new(move |arrival| {
-            if let Some(state) = weak.upgrade() {
-                pull::on_arrival(&state, arrival);
-                pop::on_arrival(&state, arrival);
+        let writer = env.spawn("write-tables", table_files::run(state.clone()));
+        match start_serving(env, &state).await {
+            Ok((servers, exporter, tasks)) => Ok(Self {
+                local: servers.first().map_or(state.address(), Server::local),
+                state,
+                servers,
+                tasks: Mutex::new(tasks),
+                writer,
+                exporter,
+            }),
+            Err(error) => {
+                writer.abort();
+                Err(error)
             }
-        }));
-        pop::restore(&state);
-        let exporter = export(env, &state).await?;
-        let servers = listen(env, &state).await?;
-        let local = servers.first().map_or(state.address(), Server::local);
-        let mut tasks = spawn_services(&state);
-        tasks.extend(pop::spawn(&state));
-        state.register().await;
-        let name = state.config().broker_name.clone();
-        tracing::info!(name, address = %state.address(), "the broker is up");
-        Ok(Self {
-            state,
-            servers,
-            local,
-            tasks: Mutex::new(tasks),
-            exporter,
-        })
+        }
     }
 
     /// The address that is listened on.
@@ -180,11 +179,35 @@ impl Broker {
         self.state.save_orders();
         self.state.save_cursors();
         self.state.close_timers().await;
+        self.state.write_all_tables().await;
+        self.writer.abort();
         if let Err(error) = self.state.store.shutdown().await {
             tracing::error!(%error, "cannot close the store");
         }
         self.state.namesrv.shutdown();
     }
+}
+
+/// What serves, what hands out metrics if anything does, and what runs beside.
+type Serving = (Vec<Server>, Option<Exporter>, Vec<TaskHandle>);
+
+async fn start_serving(env: &Env, state: &Arc<State>) -> Result<Serving, BrokerError> {
+    let weak = Arc::downgrade(state);
+    state.store.set_arrival_listener(Arc::new(move |arrival| {
+        if let Some(state) = weak.upgrade() {
+            pull::on_arrival(&state, arrival);
+            pop::on_arrival(&state, arrival);
+        }
+    }));
+    pop::restore(state);
+    let exporter = export(env, state).await?;
+    let servers = listen(env, state).await?;
+    let mut tasks = spawn_services(state);
+    tasks.extend(pop::spawn(state));
+    state.register().await;
+    let name = state.config().broker_name.clone();
+    tracing::info!(name, address = %state.address(), "the broker is up");
+    Ok((servers, exporter, tasks))
 }
 
 fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
@@ -201,14 +224,88 @@ fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
     Ok(())
 }
 
-/// Reads one of the broker's files. One that cannot be read, nor its backup, counts as empty: that
-/// means more redeliveries, where Java's broker refuses to start.
-fn load_file<T: DeserializeOwned>(env: &Env, config: &BrokerConfig, name: &str) -> Option<T> {
-    let path = State::config_path(config, name);
-    config_file::load(&**env.disk(), &path).unwrap_or_else(|error| {
-        tracing::error!(%error, "neither a configuration file nor its backup can be read");
-        None
-    })
+impl TableFile for TopicConfigSerializeWrapper {
+    /// The system topics are always there.
+    fn is_blank(&self) -> bool {
+        self.topic_config_table.is_empty()
+    }
+}
+
+impl TableFile for SubscriptionGroupWrapper {
+    /// The system groups are always there.
+    fn is_blank(&self) -> bool {
+        self.subscription_group_table.is_empty()
+    }
+}
+
+impl TableFile for ConsumerOffsets {}
+impl TableFile for ConsumerFilters {}
+impl TableFile for DelayCursors {}
+impl TableFile for OrderInfos {}
+impl TableFile for RequestModes {}
+impl TableFile for TimerMetrics {}
+
+/// Reads the file of a table. One that cannot be read, nor its backup, counts as empty: that means
+/// more redeliveries, where Java's broker refuses to start.
+fn load_file<T: TableFile>(env: &Env, config: &BrokerConfig, table: Table) -> Loaded<T> {
+    let path = State::config_path(config, table.file());
+    config_file::load(&**env.disk(), &path, env.now_ms())
+}
+
+/// Reads the file of a table, if there is any of it.
+fn load_table<T: TableFile>(env: &Env, config: &BrokerConfig, table: Table) -> Option<T> {
+    load_file(env, config, table).into_table()
+}
+
+/// Adds the topics that the store has queues of, if the file does not say all: messages of a topic
+/// that is not known could not be read. True if anything was added.
+fn prove_topics(topics: &mut Topics, store: &MessageStore, now_ms: i64) -> bool {
+    let mut stored: BTreeMap<Arc<str>, i32> = BTreeMap::new();
+    for (topic, queue_id) in store.queues() {
+        let queues = stored.entry(topic).or_default();
+        *queues = (*queues).max(queue_id.saturating_add(1));
+    }
+    let mut added = false;
+    for (topic, queues) in stored {
+        let queues = queues.min(rules::QUEUES_MAX);
+        if topic::is_system_topic(&topic) {
+            // The broker makes its own when it needs them.
+            continue;
+        }
+        let known = topics.get(&topic).is_some();
+        let changed = if known {
+            topics.enlarge(&topic, queues, now_ms).is_some()
+        } else {
+            let proven = TopicConfig::new(&*topic, queues, queues, READ_WRITE);
+            topics.create_internal(proven, now_ms)
+        };
+        if changed {
+            added = true;
+            tracing::error!(
+                topic = &*topic,
+                queues,
+                known,
+                "a topic is made up from the queues that the store has of it: permissions, order \
+                 and further queues are not known"
+            );
+        }
+    }
+    added
+}
+
+/// Adds the groups that have committed offsets, if the file does not say all.
+fn prove_groups(groups: &mut Groups, offsets: &ConsumerOffsets, now_ms: i64) -> bool {
+    let mut added = false;
+    for group in offsets.groups() {
+        if groups.create_if_missing(group, true, now_ms) {
+            added = true;
+            tracing::error!(
+                group,
+                "a group is made up from its committed offsets: its settings are the usual ones"
+            );
+        }
+    }
+    added
 }
 
 /// The state that an earlier life left.
@@ -221,20 +318,33 @@ fn load(
 ) -> Result<State, BrokerError> {
     let started_ms = env.now_ms();
     let mut topics = Topics::new(&config, started_ms);
-    if let Some(file) = load_file(env, &config, "topics.json") {
+    let file = load_file(env, &config, Table::Topics);
+    let topics_are_whole = file.is_whole();
+    if let Some(file) = file.into_table() {
         topics.restore(file);
     }
+    let files = TableFiles::default();
+    if !topics_are_whole && prove_topics(&mut topics, &store, started_ms) {
+        files.change(Table::Topics);
+    }
+    let mut offsets: Option<ConsumerOffsets> = load_table(env, &config, Table::Offsets);
     let mut groups = Groups::new(started_ms);
-    if let Some(file) = load_file(env, &config, "subscriptionGroup.json") {
+    let file = load_file(env, &config, Table::Groups);
+    let groups_are_whole = file.is_whole();
+    if let Some(file) = file.into_table() {
         groups.restore(file);
     }
-    let mut offsets = None;
-    if !defect!(env, ForgetOffsets) {
-        offsets = load_file(env, &config, "consumerOffset.json");
+    if let (false, Some(offsets)) = (groups_are_whole, &offsets)
+        && prove_groups(&mut groups, offsets, started_ms)
+    {
+        files.change(Table::Groups);
     }
-    let filters = load_file(env, &config, "consumerFilter.json").unwrap_or_default();
+    if defect!(env, ForgetOffsets) {
+        offsets = None;
+    }
+    let filters = load_table(env, &config, Table::Filters).unwrap_or_default();
     let filters = ConsumerFilters::restore(filters, started_ms);
-    let mut cursors: DelayCursors = load_file(env, &config, "delayOffset.json").unwrap_or_default();
+    let mut cursors: DelayCursors = load_table(env, &config, Table::Cursors).unwrap_or_default();
     cursors.correct(|queue_id| {
         let min = store.min_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id);
         (
@@ -242,9 +352,11 @@ fn load(
             store.max_offset_in_queue(topic::SCHEDULE_TOPIC, queue_id),
         )
     });
-    let orders = load_file(env, &config, "consumerOrderInfo.json").unwrap_or_default();
-    let modes = load_file(env, &config, "messageRequestMode.json").unwrap_or_default();
-    if let (Some(timers), Some(metrics)) = (&timers, load_file(env, &config, "timermetrics")) {
+    let orders = load_table(env, &config, Table::Orders).unwrap_or_default();
+    let modes = load_table(env, &config, Table::Modes).unwrap_or_default();
+    if let Some(timers) = &timers
+        && let Some(metrics) = load_table(env, &config, Table::TimerMetrics)
+    {
         timers.restore_metrics(metrics);
     }
     let ip = match &config.broker_ip1 {
@@ -290,7 +402,7 @@ fn load(
         locks: Mutex::default(),
         cursors: Mutex::new(cursors),
         timers,
-        files: Mutex::default(),
+        files,
         hold: Mutex::new(PullHold::default()),
         woken: Mutex::default(),
         wake: Notify::new(),

@@ -1,15 +1,17 @@
 //! The broker's small JSON files (`ConfigManager`): topics, subscription groups, offsets.
 //!
-//! A file is written by copying its old content to `NAME.bak` and then overwriting it, without a
-//! sync: a power failure may leave either of them torn. Loading falls back to the `.bak`, so a torn
-//! file is never copied over it (Java does).
+//! A file is replaced at once and durably, after its old content was kept as `NAME.bak` in the same
+//! way: whenever the machine dies, both are whole, and the file is the newest or the one before. Java
+//! writes the same two files, but over what they hold, without a sync.
+//!
+//! A file that cannot be read, or is empty, is damage: nobody writes such a one. It is set aside
+//! under a name of its own, and the backup is used in its stead, never without an ERROR line.
 
 use std::io;
 
 use hotfire_env::Disk;
 use hotfire_protocol::body::fastjson;
-use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 /// Why a configuration file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -32,64 +34,176 @@ pub enum ConfigError {
     },
 }
 
-/// Writes a table in fastjson's pretty dialect, keeping the old content as `NAME.bak`.
-///
-/// # Errors
-/// The disk failed. What the file then holds is unknown; its `.bak` may be the newest whole copy.
-pub fn write<T: Serialize>(disk: &dyn Disk, path: &str, table: &T) -> Result<(), ConfigError> {
-    let json = fastjson::to_pretty_vec(table).map_err(|source| ConfigError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
-    let io_error = |source| ConfigError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    match disk.read(path) {
-        Ok(old) if !is_json(&old) => {
-            tracing::warn!(
-                path,
-                "a configuration file was torn: keeping the backup before it"
-            );
+impl ConfigError {
+    fn io(path: &str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
         }
-        Ok(old) => disk.write(&backup(path), &old).map_err(io_error)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error(error)),
     }
-    disk.write(path, &json).map_err(io_error)
 }
 
-/// Reads a table; if the file is empty, missing or broken, its `.bak`; `None` if neither is there.
+/// What [`load`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Loaded<T> {
+    /// The file.
+    Whole(T),
+    /// Neither the file nor its backup is there.
+    Missing,
+    /// The backup, because the file is damaged or missing: what was changed last may be missing.
+    Backup(T),
+    /// Something was there, and none of it can be read.
+    Lost,
+}
+
+impl<T> Loaded<T> {
+    /// Whether there is a file that says all that was ever written.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
+    /// The table, if any was found.
+    pub fn into_table(self) -> Option<T> {
+        match self {
+            Self::Whole(table) | Self::Backup(table) => Some(table),
+            Self::Missing | Self::Lost => None,
+        }
+    }
+}
+
+/// A table that a file is read into.
+pub trait TableFile: DeserializeOwned {
+    /// Whether it says nothing at all, as no broker ever writes it: such a file is damaged.
+    fn is_blank(&self) -> bool {
+        false
+    }
+}
+
+/// Replaces a file, keeping its old content as `NAME.bak`. If the content is the same, only the backup
+/// is written, unless it is the same, too: from then on it stands in for the file.
 ///
 /// # Errors
-/// Something is there, and none of it can be read.
-pub fn load<T: DeserializeOwned>(disk: &dyn Disk, path: &str) -> Result<Option<T>, ConfigError> {
-    let error = match read(disk, path) {
-        Ok(Some(table)) => return Ok(Some(table)),
-        Ok(None) => return read(disk, &backup(path)),
-        Err(error) => error,
+/// The disk failed. The file then holds what it held before.
+pub async fn write(disk: &dyn Disk, path: &str, content: Vec<u8>) -> Result<(), ConfigError> {
+    match disk.read(path) {
+        Ok(old) => {
+            let backup = backup(path);
+            if old == content && disk.read(&backup).is_ok_and(|backup| backup == old) {
+                return Ok(());
+            }
+            replace(disk, &backup, &old)
+                .await
+                .map_err(ConfigError::io(&backup))?;
+            if old == content {
+                return Ok(());
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(ConfigError::io(path)(error)),
+    }
+    replace(disk, path, &content)
+        .await
+        .map_err(ConfigError::io(path))
+}
+
+/// Replaces a file at once and durably: whenever the machine dies there is the old one or the new
+/// one, whole.
+async fn replace(disk: &dyn Disk, path: &str, content: &[u8]) -> io::Result<()> {
+    let new = format!("{path}.tmp");
+    let written = async {
+        // Written before it is mapped, so that a full disk is an error and not a signal.
+        disk.write(&new, content)?;
+        if !content.is_empty() {
+            let len = content.len() as u64;
+            disk.map(&new, len)?.flush(0..len).await?;
+        }
+        disk.rename(&new, path)
     };
-    tracing::warn!(%error, "cannot read a configuration file, trying its backup");
-    match read(disk, &backup(path)) {
-        Ok(Some(table)) => Ok(Some(table)),
-        _ => Err(error),
+    if let Err(error) = written.await {
+        // The next attempt begins anew; until then a full disk has more use for the space.
+        let _ = disk.remove(&new);
+        return Err(error);
+    }
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    disk.sync_dir(folder).await
+}
+
+/// Reads a table: from the file, or from its backup if the file is damaged or missing. What is
+/// damaged is set aside as `NAME.damaged-TIME`, and an ERROR line says so.
+pub fn load<T: TableFile>(disk: &dyn Disk, path: &str, now_ms: i64) -> Loaded<T> {
+    let mut damaged = false;
+    match read::<T>(disk, path) {
+        Ok(Some(table)) => return Loaded::Whole(table),
+        Ok(None) => {}
+        Err(why) => {
+            damaged = true;
+            set_aside(disk, path, now_ms, &why);
+        }
+    }
+    let backup = backup(path);
+    match read::<T>(disk, &backup) {
+        Ok(Some(table)) => {
+            tracing::error!(
+                path,
+                backup,
+                "a configuration file is damaged or missing: its backup is used instead, and what \
+                 was changed last may be missing"
+            );
+            Loaded::Backup(table)
+        }
+        Ok(None) if !damaged => Loaded::Missing,
+        Ok(None) => {
+            tracing::error!(path, "a configuration file is lost: it has no backup");
+            Loaded::Lost
+        }
+        Err(why) => {
+            set_aside(disk, &backup, now_ms, &why);
+            tracing::error!(
+                path,
+                "a configuration file is lost: its backup cannot be read either"
+            );
+            Loaded::Lost
+        }
     }
 }
 
-fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &str) -> Result<Option<T>, ConfigError> {
-    let path = path.to_owned();
-    match disk.read(&path) {
-        Ok(content) if content.is_empty() => Ok(None),
-        Ok(content) => fastjson::from_slice(&content)
-            .map(Some)
-            .map_err(|source| ConfigError::Json { path, source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ConfigError::Io { path, source }),
-    }
+/// Why a file is no table.
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("it is empty")]
+    Empty,
+    #[error("it says nothing")]
+    Blank,
+    #[error(transparent)]
+    Json(fastjson::JsonError),
+    #[error(transparent)]
+    Io(io::Error),
 }
 
-fn is_json(content: &[u8]) -> bool {
-    fastjson::from_slice::<IgnoredAny>(content).is_ok()
+fn read<T: TableFile>(disk: &dyn Disk, path: &str) -> Result<Option<T>, Damage> {
+    let content = match disk.read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Damage::Io(error)),
+    };
+    if content.is_empty() {
+        return Err(Damage::Empty);
+    }
+    let table: T = fastjson::from_slice(&content).map_err(Damage::Json)?;
+    if table.is_blank() {
+        return Err(Damage::Blank);
+    }
+    Ok(Some(table))
+}
+
+fn set_aside(disk: &dyn Disk, path: &str, now_ms: i64, why: &Damage) {
+    let kept = format!("{path}.damaged-{now_ms}");
+    match disk.rename(path, &kept) {
+        Ok(()) => tracing::error!(path, kept, %why, "a configuration file is damaged: set aside"),
+        Err(error) => {
+            tracing::error!(path, %why, %error, "a configuration file is damaged and stays there");
+        }
+    }
 }
 
 fn backup(path: &str) -> String {
@@ -104,6 +218,12 @@ mod tests {
 
     type Table = BTreeMap<String, i64>;
 
+    impl TableFile for Table {
+        fn is_blank(&self) -> bool {
+            self.is_empty()
+        }
+    }
+
     const PATH: &str = "config/table.json";
 
     fn disk() -> (tempfile::TempDir, std::sync::Arc<dyn Disk>) {
@@ -116,45 +236,80 @@ mod tests {
         Table::from([("a".to_owned(), value)])
     }
 
+    async fn put(disk: &dyn Disk, value: i64) {
+        let json = fastjson::to_pretty_vec(&table(value)).unwrap();
+        write(disk, PATH, json).await.unwrap();
+    }
+
+    fn names(disk: &dyn Disk) -> Vec<String> {
+        let entries = disk.list("config").unwrap().into_iter();
+        entries.map(|entry| entry.name).collect()
+    }
+
     #[test]
     fn a_missing_file_is_no_table() {
         let (_folder, disk) = disk();
-        assert_eq!(load::<Table>(&*disk, PATH).unwrap(), None);
+        assert_eq!(load::<Table>(&*disk, PATH, 0), Loaded::Missing);
     }
 
-    #[test]
-    fn a_written_table_is_read_again() {
+    #[tokio::test]
+    async fn a_written_table_is_read_again_and_the_one_before_is_kept() {
         let (_folder, disk) = disk();
-        write(&*disk, PATH, &table(1)).unwrap();
-        assert_eq!(load(&*disk, PATH).unwrap(), Some(table(1)));
+        put(&*disk, 1).await;
+        put(&*disk, 2).await;
+        assert_eq!(load(&*disk, PATH, 0), Loaded::Whole(table(2)));
+        assert_eq!(names(&*disk), ["table.json", "table.json.bak"]);
+        disk.remove(PATH).unwrap();
+        assert_eq!(load(&*disk, PATH, 0), Loaded::Backup(table(1)));
     }
 
-    #[test]
-    fn a_torn_file_falls_back_to_its_backup() {
+    #[tokio::test]
+    async fn the_backup_of_an_unchanged_table_stands_in_for_it() {
         let (_folder, disk) = disk();
-        write(&*disk, PATH, &table(1)).unwrap();
-        write(&*disk, PATH, &table(2)).unwrap();
-        for torn in ["", "{\"a\":"] {
+        put(&*disk, 1).await;
+        put(&*disk, 2).await;
+        put(&*disk, 2).await;
+        disk.write(PATH, b"").unwrap();
+        assert_eq!(load(&*disk, PATH, 0), Loaded::Backup(table(2)));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_set_aside_and_its_backup_used() {
+        for torn in ["", "{\"a\":", "{}", "\0\0\0\0"] {
+            let (_folder, disk) = disk();
+            put(&*disk, 1).await;
+            put(&*disk, 2).await;
             disk.write(PATH, torn.as_bytes()).unwrap();
-            assert_eq!(load(&*disk, PATH).unwrap(), Some(table(1)));
+            assert_eq!(load(&*disk, PATH, 7), Loaded::Backup(table(1)), "{torn}");
+            let kept = format!("{PATH}.damaged-7");
+            assert_eq!(disk.read(&kept).unwrap(), torn.as_bytes());
+            put(&*disk, 3).await;
+            assert_eq!(load(&*disk, PATH, 8), Loaded::Whole(table(3)));
+            assert!(disk.exists(&kept).unwrap());
         }
     }
 
     #[test]
-    fn a_torn_file_does_not_replace_its_backup() {
-        let (_folder, disk) = disk();
-        write(&*disk, PATH, &table(1)).unwrap();
-        write(&*disk, PATH, &table(2)).unwrap();
-        disk.write(PATH, b"{\"a\":").unwrap();
-        write(&*disk, PATH, &table(3)).unwrap();
-        disk.write(PATH, b"").unwrap();
-        assert_eq!(load(&*disk, PATH).unwrap(), Some(table(1)));
-    }
-
-    #[test]
-    fn a_torn_file_without_a_backup_is_an_error() {
+    fn a_damaged_file_without_a_backup_is_lost_but_kept() {
         let (_folder, disk) = disk();
         disk.write(PATH, b"{").unwrap();
-        assert!(load::<Table>(&*disk, PATH).is_err());
+        assert_eq!(load::<Table>(&*disk, PATH, 7), Loaded::Lost);
+        assert_eq!(names(&*disk), ["table.json.damaged-7"]);
+        disk.write(PATH, b"").unwrap();
+        disk.write(&backup(PATH), b"nonsense").unwrap();
+        assert_eq!(load::<Table>(&*disk, PATH, 8), Loaded::Lost);
+        assert_eq!(names(&*disk).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_leaves_what_was_there() {
+        let (folder, disk) = disk();
+        put(&*disk, 1).await;
+        // A folder where the new file is to be: as good as a full disk.
+        std::fs::create_dir_all(folder.path().join(format!("{PATH}.tmp/x"))).unwrap();
+        let json = fastjson::to_pretty_vec(&table(2)).unwrap();
+        let failed = write(&*disk, PATH, json).await.unwrap_err();
+        assert!(failed.to_string().starts_with(PATH), "{failed}");
+        assert_eq!(load(&*disk, PATH, 0), Loaded::Whole(table(1)));
     }
 }

@@ -53,6 +53,11 @@ impl ConsumerOffsets {
             .map(|(group, _)| group.as_str())
     }
 
+    /// All groups that have committed offsets.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
+    }
+
     /// Forgets a group.
     pub fn remove_group(&mut self, group: &str) {
         self.groups.remove(group);

@@ -42,6 +42,7 @@ mod send_gate;
 mod set_aside;
 mod state;
 mod stats;
+mod table_files;
 #[cfg(test)]
 mod tests_support;
 mod timer;

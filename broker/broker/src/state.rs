@@ -13,13 +13,11 @@ use hotfire_protocol::{RemotingCommand, RequestCode, rules, topic};
 use hotfire_remoting::{Channel, Client, ConnectionId};
 use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::acl::AccessControl;
 use crate::config::{BrokerConfig, DEFAULT_PORT};
-use crate::config_file;
 use crate::consumer_offset::ConsumerOffsets;
 use crate::consumers::{Consumers, MembersChanged};
 use crate::delay::{self, DelayCursors, DelayLevels};
@@ -28,7 +26,7 @@ use crate::groups::Groups;
 use crate::load_balance::LoadBalance;
 use crate::metrics::Metrics;
 use crate::observer::BrokerObserver;
-use crate::pop::Pop;
+use crate::pop::{OrderInfos, Pop};
 use crate::producers::Producers;
 use crate::pull_hold::PullHold;
 use crate::rebalance_lock::RebalanceLocks;
@@ -36,6 +34,7 @@ use crate::resets::PendingResets;
 use crate::send_gate::SendGate;
 use crate::set_aside::SetAside;
 use crate::stats::Stats;
+use crate::table_files::{Table, TableFiles};
 use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
 
 /// A request that waits for its turn.
@@ -97,8 +96,8 @@ pub(crate) struct State {
     pub cursors: Mutex<DelayCursors>,
     /// The messages for an arbitrary time; none if the wheel is switched off.
     pub timers: Option<TimerStore>,
-    /// Held while a file is written, so that an older table never replaces a newer one.
-    pub files: Mutex<()>,
+    /// What of the tables is in their files.
+    pub files: TableFiles,
 
     pub hold: Mutex<PullHold<Waiting>>,
     /// Parked pulls that are to be run again.
@@ -140,33 +139,28 @@ impl State {
         }
     }
 
-    /// Writes one of the broker's own files, as its table is when the writes before are done. A
-    /// failure is logged: the next write may succeed.
-    pub fn save<T: Serialize>(&self, name: &str, snapshot: impl FnOnce() -> T) {
-        let path = Self::config_path(&self.config(), name);
-        let _writing = self.files.lock();
-        if let Err(error) = config_file::write(self.disk(), &path, &snapshot()) {
-            tracing::error!(%error, "cannot write a configuration file");
-        }
-    }
-
     pub fn disk(&self) -> &dyn Disk {
         &**self.env.disk()
     }
 
+    /// Has the topics written, and whoever sends to this new one wait for it.
+    pub fn save_topic(&self, topic: &str) {
+        self.files.create_topic(topic);
+    }
+
     pub fn save_topics(&self) {
-        self.save("topics.json", || self.topics.read().clone());
+        self.files.change(Table::Topics);
     }
 
     pub fn save_groups(&self) {
-        self.save("subscriptionGroup.json", || self.groups.read().clone());
+        self.files.change(Table::Groups);
     }
 
     pub fn save_offsets(&self) {
-        self.save("consumerOffset.json", || self.offsets.lock().clone());
+        self.files.change(Table::Offsets);
     }
 
-    /// Writes the expressions that groups registered, if they changed.
+    /// Has the expressions that groups registered written, if they changed.
     pub fn save_filters(&self) {
         let consumers = self.consumers.lock();
         let groups = consumers.groups().map(|(name, _)| name.to_owned());
@@ -175,26 +169,29 @@ impl State {
         let now_ms = self.env.now_ms();
         let mut filters = self.filters.lock();
         filters.retain_members(&groups, now_ms);
-        let changed = filters.changes(now_ms);
-        drop(filters);
-        if let Some(changed) = changed {
-            self.save("consumerFilter.json", || changed);
+        if filters.changes(now_ms).is_some() {
+            self.files.change(Table::Filters);
         }
     }
 
-    /// Writes what ordered pops have given away, without what is gone.
+    /// Has written what ordered pops have given away.
     pub fn save_orders(&self) {
+        self.files.change(Table::Orders);
+    }
+
+    /// What ordered pops have given away, without what is gone.
+    pub fn orders_to_write(&self) -> OrderInfos {
         let queues = |topic: &str, group: &str| {
             self.groups.read().get(group)?;
             Some(self.topics.read().get(topic)?.read_queue_nums)
         };
         let mut orders = self.pop.orders.lock().clone();
         orders.clean(self.env.now_ms(), queues);
-        self.save("consumerOrderInfo.json", || orders);
+        orders
     }
 
     pub fn save_cursors(&self) {
-        self.save("delayOffset.json", || self.cursors.lock().clone());
+        self.files.change(Table::Cursors);
     }
 
     /// Sends a message with a delay level round by the schedule topic.
@@ -267,7 +264,7 @@ impl State {
             .create_internal(config, self.env.now_ms());
         if created {
             tracing::info!(topic, queues, "created a topic");
-            self.save_topics();
+            self.save_topic(topic);
             self.announce_topics();
         }
         self.topics.read().get(topic).cloned()

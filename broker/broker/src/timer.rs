@@ -20,6 +20,7 @@ use crate::processor::outcome;
 use crate::refusal::Refusal;
 use crate::set_aside::Line;
 use crate::state::State;
+use crate::table_files::Table;
 use crate::transaction;
 
 /// How many messages are taken onto the wheel, and off it, before others have their turn.
@@ -181,8 +182,8 @@ impl State {
 
     /// Writes how many messages wait for their time.
     pub fn save_timer_metrics(&self) {
-        if let Some(timers) = &self.timers {
-            self.save("timermetrics", || timers.metrics());
+        if self.timers.is_some() {
+            self.files.change(Table::TimerMetrics);
         }
     }
 

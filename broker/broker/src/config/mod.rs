@@ -157,6 +157,10 @@ pub struct BrokerConfig {
     /// (`startAcceptSendRequestTimeStamp`). Default 0.
     pub start_accept_send_request_time_stamp: i64,
 
+    /// The file that changed settings are written to, as RocketMQ writes them to the one that is given
+    /// with `-c`. Default: `config/broker.properties` in the store's folder, which no start reads.
+    pub config_store_path: Option<String>,
+
     /// How connections are encrypted. No key: whoever starts the broker sets it.
     pub tls: Tls,
 
@@ -218,6 +222,7 @@ impl Default for BrokerConfig {
             send_message_thread_pool_nums: 256,
             send_thread_pool_queue_capacity: 10_000,
             start_accept_send_request_time_stamp: 0,
+            config_store_path: None,
             tls: Tls::default(),
             store: StoreConfig::default(),
         }

@@ -15,6 +15,7 @@ use super::{Answer, bad_body, body, done};
 use crate::load_balance::share;
 use crate::refusal::Refusal;
 use crate::state::State;
+use crate::table_files::Table;
 
 /// QUERY_ASSIGNMENT: which queues of a topic a member of a group is to read. The name servers may
 /// have to be asked.
@@ -107,9 +108,7 @@ pub(super) fn set_mode(broker: &State, request: &RemotingCommand) -> Answer {
         "an administrator sets how a group gets messages"
     );
     broker.balance.modes.lock().set(mode);
-    broker.save("messageRequestMode.json", || {
-        broker.balance.modes.lock().clone()
-    });
+    broker.files.change(Table::Modes);
     done(request)
 }
 

@@ -25,6 +25,7 @@ mod send_back;
 mod send_batch;
 mod send_header;
 mod send_outcome;
+mod settle;
 mod timer;
 
 use std::sync::Arc;
@@ -35,6 +36,8 @@ use hotfire_protocol::header::Field;
 use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
 use tokio::time::Instant;
+
+use settle::Settle;
 
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -72,7 +75,7 @@ impl RequestHandler for Processor {
             return refused;
         }
         if self.broker.metrics.is_none() {
-            return self.serve(channel, request);
+            return self.serve_and_settle(channel, request);
         }
         self.measure(channel, request)
     }
@@ -106,7 +109,7 @@ impl Processor {
                 metrics.answered(code, response.code, false, begin.elapsed());
             }
         };
-        match self.serve(channel, request) {
+        match self.serve_and_settle(channel, request) {
             Handled::Reply(response) => {
                 note(&response);
                 Handled::Reply(response)
@@ -118,6 +121,12 @@ impl Processor {
             })),
             Handled::None => Handled::None,
         }
+    }
+
+    /// Takes a request that may be served; its success is answered when what it changed is written.
+    fn serve_and_settle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
+        let settle = Settle::before(&self.broker, &request);
+        settle.after(&self.broker, self.serve(channel, request))
     }
 
     /// Takes a request that may be served.

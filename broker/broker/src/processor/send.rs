@@ -259,7 +259,7 @@ fn create(broker: &Arc<State>, header: &SendHeader<'_>) -> Result<(), Refusal> {
     }
     if !before {
         tracing::info!(topic, "created a topic that was sent to");
-        broker.save_topics();
+        broker.save_topic(topic);
         broker.announce_topics();
     }
     Ok(())

@@ -27,5 +27,6 @@ mod retry;
 mod rules;
 mod send;
 mod support;
+mod table_files;
 mod timer;
 mod transactions;

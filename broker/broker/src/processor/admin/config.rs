@@ -8,10 +8,7 @@ use hotfire_protocol::{RemotingCommand, ResponseCode};
 use super::error;
 use crate::processor::{Answer, bad_body, done};
 use crate::state::State;
-
-/// The file that changed settings are written to, as Java's are. Neither reads it at the next
-/// start, unless it is given as the configuration file.
-const FILE: &str = "broker.properties";
+use crate::table_files::Table;
 
 /// GET_BROKER_CONFIG: all settings, as properties.
 pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
@@ -35,14 +32,8 @@ pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
         .map_err(|wrong| error(wrong.to_string()))?;
     tracing::info!(changes = text, "an administrator changes the configuration");
     let announce = config.broker_permission != before.broker_permission;
-    let path = State::config_path(&before, FILE);
-    let written = broker
-        .disk()
-        .write(&path, config.to_properties().as_bytes());
-    if let Err(failed) = written {
-        tracing::error!(%failed, path, "cannot write the changed configuration");
-    }
     *broker.config.write() = Arc::new(config);
+    broker.files.change(Table::Settings);
     let now_ms = broker.env.now_ms();
     let mut version = broker.config_version.lock();
     *version = version.next(now_ms);
