@@ -303,10 +303,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_fails_leaves_what_was_there() {
-        let (folder, disk) = disk();
+        let (_folder, disk) = disk();
         put(&*disk, 1).await;
         // A folder where the new file is to be: as good as a full disk.
-        std::fs::create_dir_all(folder.path().join(format!("{PATH}.tmp/x"))).unwrap();
+        disk.write(&format!("{PATH}.tmp/x"), b"").unwrap();
         let json = fastjson::to_pretty_vec(&table(2)).unwrap();
         let failed = write(&*disk, PATH, json).await.unwrap_err();
         assert!(failed.to_string().starts_with(PATH), "{failed}");
