@@ -6,8 +6,8 @@
 //!
 //! The behaviour is that of Apache RocketMQ 4.9.8 (`RouteInfoManager`, `DefaultRequestProcessor`,
 //! `KVConfigManager`); fields that only 5.x sends are accepted and ignored. Where it departs from
-//! 4.9.8, the item in question says so. Requests may be signed, and nobody looks: in 4.9 access
-//! control is the brokers' alone. Left out: the cluster-test mode that forwards unknown
+//! 4.9.8, the item in question says so. Requests may be signed; nobody looks, as in 4.9, unless
+//! `authenticationEnabled` says so, as in 5.x. Left out: the cluster-test mode that forwards unknown
 //! topics to a product environment, and zones, acting masters and static topics of 5.x.
 //!
 //! - [`RouteInfoManager`] decides; it is a plain struct that is given the time and what happened.
@@ -19,6 +19,9 @@
 //! - a broker group is in the cluster table exactly if it has an address, and has queues only then;
 //! - a registration ends by an unregistration, by the end of its connection or by expiry, whichever
 //!   comes first, and none of them ends a newer registration of the same broker;
+//! - who comes and goes under the name or address of a broker that is there takes nothing along;
+//! - what is answered with success is on the disk;
+//! - tables have limits, and what lists them fits into a frame;
 //! - a request with an unknown code is never answered.
 
 mod config;
@@ -29,6 +32,9 @@ mod route;
 mod server;
 
 pub use config::NamesrvConfig;
-pub use kv::{KvConfigManager, NAMESPACE_ORDER_TOPIC_CONFIG};
-pub use route::{BROKER_CHANNEL_EXPIRED_TIME, Expired, Registered, Registration, RouteInfoManager};
+pub use kv::{KV_CONFIG_MAX, KvConfigManager, KvFullError, NAMESPACE_ORDER_TOPIC_CONFIG};
+pub use route::{
+    BROKER_CHANNEL_EXPIRED_TIME, BROKERS_MAX, BROKERS_PER_CONNECTION_MAX, Begun, Expired,
+    FullError, Registered, Registration, RouteInfoManager, TOPIC_NAMES_MAX, TOPICS_MAX,
+};
 pub use server::{NameServer, NamesrvError};

@@ -7,7 +7,7 @@ use hotfire_env::{Env, TaskHandle};
 use hotfire_metrics::{Exporter, MetricsOptions};
 use hotfire_remoting::{Limits, Server, ServerConfig};
 
-use crate::processor::Processor;
+use crate::processor::{Processor, Requests};
 use crate::{KvConfigManager, NamesrvConfig, metrics};
 
 /// When expired brokers are looked for the first time.
@@ -55,7 +55,6 @@ impl NameServer {
                 }
             })?;
         let address = config.listen.clone();
-        let interval = config.scan_not_active_broker_interval;
         let limits = Limits {
             idle: config.server_channel_max_idle_time,
             ..Limits::default()
@@ -68,14 +67,14 @@ impl NameServer {
         let metrics = config.metrics.clone();
         let processor = Arc::new(Processor::new(env, config, kv));
         let exporter = export(env, &metrics, &processor).await?;
-        let server = Server::bind(env, &address, server, processor.clone())
+        let server = Server::bind(env, &address, server, Arc::new(Requests(processor.clone())))
             .await
             .map_err(|source| NamesrvError::Listen { address, source })?;
         let scan = env.spawn("scan", async move {
             tokio::time::sleep(FIRST_SCAN).await;
             loop {
                 processor.scan();
-                tokio::time::sleep(interval).await;
+                tokio::time::sleep(processor.scan_interval()).await;
             }
         });
         tracing::info!(local = %server.local(), "the name server is up");

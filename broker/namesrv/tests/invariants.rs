@@ -75,8 +75,9 @@ fn apply(routes: &mut RouteInfoManager, now_ms: &mut i64, event: Event) {
                 topics: topics.collect(),
                 filter_servers: Vec::new(),
                 connection: ConnectionId(connection),
+                peer: ([10, 0, 0, connection as u8], 1).into(),
             };
-            routes.register(*now_ms, registration);
+            routes.register(*now_ms, registration).unwrap();
         }
         Event::Unregister(addr, connection) => {
             routes.unregister(&addr.to_string(), ConnectionId(connection));

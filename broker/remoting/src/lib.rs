@@ -26,6 +26,7 @@
 mod channel;
 mod client;
 mod connection;
+mod credentials;
 mod error;
 mod handler;
 mod hook;
@@ -37,6 +38,7 @@ mod totals;
 
 pub use channel::{Channel, ConnectionId};
 pub use client::{Client, ClientConfig};
+pub use credentials::SessionCredentials;
 pub use error::RpcError;
 pub use handler::{Handled, RequestHandler};
 pub use hook::RequestHook;
