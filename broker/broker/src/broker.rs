@@ -13,7 +13,7 @@ use hotfire_protocol::body::{
     SubscriptionGroupWrapper, TimerMetrics, TopicConfig, TopicConfigSerializeWrapper,
 };
 use hotfire_protocol::{rules, topic};
-use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig};
+use hotfire_remoting::{Client, ClientConfig, Server, ServerConfig, SessionCredentials};
 use hotfire_store::{FlushDiskType, MessageStore, StoreError, StoreObserver, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -371,6 +371,10 @@ fn load(
     };
     let client = ClientConfig {
         tls: config.tls.client.clone(),
+        hook: config
+            .inner_client_authentication_credentials
+            .as_ref()
+            .map(SessionCredentials::hook),
         ..ClientConfig::default()
     };
     let slots = config.send_message_thread_pool_nums;

@@ -8,7 +8,8 @@ use hotfire_broker::{Broker, BrokerConfig};
 use hotfire_env::{Env, real};
 use hotfire_metrics::MetricsExporterType;
 use hotfire_namesrv::{NameServer, NamesrvConfig};
-use hotfire_remoting::{Tls, TlsSettings};
+use hotfire_protocol::java_properties;
+use hotfire_remoting::{SessionCredentials, Tls, TlsSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -73,9 +74,11 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
     } else {
         ""
     };
-    let namesrv = request
-        .namesrv
-        .map(|port| namesrv_config(request, port, text_of_namesrv));
+    let namesrv = request.namesrv.map(|port| {
+        let mut config = namesrv_config(request, port, text_of_namesrv)?;
+        config.set_authentication(&text)?;
+        Ok(config)
+    });
     let namesrv = namesrv.transpose().map_err(wrong)?;
     let broker = request
         .broker
@@ -131,10 +134,20 @@ fn broker_config(request: &Request, port: Port, text: &str) -> Result<BrokerConf
     if let Some(port) = port {
         config.listen = format!("0.0.0.0:{port}");
     }
+    config.inner_client_authentication_credentials = credentials(text)?;
     if !request.namesrv_addrs.is_empty() {
         config.namesrv_addrs.clone_from(&request.namesrv_addrs);
     }
     Ok(config)
+}
+
+/// What the configuration file says that a broker signs its requests to name servers with.
+fn credentials(text: &str) -> Result<Option<SessionCredentials>, String> {
+    const KEY: &str = "innerClientAuthenticationCredentials";
+    let mut entries = java_properties::parse(text).into_iter();
+    let value = entries.rfind(|entry| entry.key == KEY);
+    let value = value.and_then(|entry| entry.value).unwrap_or_default();
+    SessionCredentials::read(&value).map_err(|error| format!("{KEY}: {error}"))
 }
 
 /// Says where metrics are, if they are.

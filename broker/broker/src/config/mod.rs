@@ -8,7 +8,7 @@ use std::time::Duration;
 use hotfire_metrics::MetricsOptions;
 use hotfire_protocol::body::MessageRequestMode;
 use hotfire_protocol::java_properties;
-use hotfire_remoting::{Tls, TlsSettings};
+use hotfire_remoting::{SessionCredentials, Tls, TlsSettings};
 use hotfire_store::StoreConfig;
 
 use crate::topics::READ_WRITE;
@@ -163,6 +163,10 @@ pub struct BrokerConfig {
 
     /// How connections are encrypted. No key: whoever starts the broker sets it.
     pub tls: Tls,
+    /// What the broker signs its requests to name servers with
+    /// (`innerClientAuthenticationCredentials`, as in 5.x). No key that requests show, for it is a
+    /// secret: whoever starts the broker sets it.
+    pub inner_client_authentication_credentials: Option<SessionCredentials>,
 
     /// The message store.
     pub store: StoreConfig,
@@ -224,6 +228,7 @@ impl Default for BrokerConfig {
             start_accept_send_request_time_stamp: 0,
             config_store_path: None,
             tls: Tls::default(),
+            inner_client_authentication_credentials: None,
             store: StoreConfig::default(),
         }
     }

@@ -174,3 +174,19 @@ fn without_access_control_there_are_no_accounts() {
     let shown = site.refused_to("", "getAclConfig -c DefaultCluster");
     assert!(shown.contains("access control is off"), "{shown}");
 }
+
+#[test]
+fn a_name_server_that_authenticates_takes_the_broker_beside_it_and_no_strangers() {
+    let settings = concat!(
+        "authenticationEnabled=true\n",
+        r#"innerClientAuthenticationCredentials={"accessKey":"inner","secretKey":"inner-secret"}"#,
+        "\n",
+    );
+    let site = Site::start_with(settings, &[]);
+    let route = site.json(&words("topicRoute -t TBW102"));
+    assert_eq!(route["brokerDatas"][0]["brokerName"], "broker-a");
+    let wipe = "wipeWritePerm -b broker-a";
+    let refused = site.refused_to("", wipe);
+    assert!(refused.contains("NO_PERMISSION(16)"), "{refused}");
+    site.done_by("--access-key inner --secret-key inner-secret", wipe);
+}
