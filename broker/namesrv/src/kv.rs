@@ -165,9 +165,9 @@ fn read(disk: &dyn Disk, path: &str) -> io::Result<Option<Vec<u8>>> {
 pub(crate) async fn replace(env: &Env, path: &str, content: Vec<u8>) -> io::Result<()> {
     let disk = env.disk();
     if let Some(previous) = read(&**disk, path)? {
-        disk.write(&backup(path), &previous)?;
+        disk.replace(&backup(path), previous).await?;
     }
-    disk.write(path, &content)
+    disk.replace(path, content).await
 }
 
 #[cfg(test)]

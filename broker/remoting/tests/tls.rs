@@ -338,3 +338,38 @@ async fn settings_that_cannot_work_are_refused() {
     };
     assert!(why(&blind).contains("tls.client.trustCertPath"));
 }
+
+/// Why a server with these files cannot be set up.
+fn refusal(certificate: &str, key: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let env = real::env(folder.path(), None);
+    env.disk()
+        .write("server.pem", certificate.as_bytes())
+        .unwrap();
+    env.disk().write("server.key", key.as_bytes()).unwrap();
+    let settings = settings(TlsMode::Enforcing);
+    Tls::load(&env, env.disk(), &settings)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_certificate_of_version_1_is_refused_by_the_name_of_its_file_and_with_what_helps() {
+    let certificate = include_str!("fixtures/version-1.pem");
+    let error = refusal(certificate, include_str!("fixtures/version-1.key"));
+    assert!(error.starts_with("server.pem: "), "{error}");
+    assert!(
+        error.contains("version 1") && error.contains("-extfile"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused_by_the_names_of_both_files() {
+    let ((certificate, _), (_, key)) = (self_signed("localhost"), self_signed("localhost"));
+    let error = refusal(&certificate, &key);
+    assert!(
+        error.starts_with("server.pem with /server.key: "),
+        "{error}"
+    );
+}

@@ -55,7 +55,7 @@ impl TlsConnector {
         let config = match &options.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder
-                .with_client_auth_cert(pem::certificates(certificate)?, pem::private_key(key)?)
+                .with_client_auth_cert(pem::identity(certificate)?, pem::private_key(key)?)
                 .map_err(|error| pem::wrong(&error))?,
         };
         Ok(Self {

@@ -23,6 +23,37 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
     }
 }
 
+/// The certificates by which somebody identifies himself, his own first.
+pub(super) fn identity(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = certificates(pem)?;
+    if found.first().is_some_and(|own| is_version_1(own)) {
+        return Err(TlsError(
+            "the certificate is of X.509 version 1, and only version 3 is taken. `openssl x509 -req` \
+             makes version 3 if it is given extensions: `-extfile` with a file that says \
+             `subjectAltName=DNS:` and the name of the host"
+                .to_owned(),
+        ));
+    }
+    Ok(found)
+}
+
+/// Whether a certificate does not say its version, which makes it version 1 (RFC 5280, 4.1): the
+/// first thing in the sequence within the sequence has another tag than that of the version.
+fn is_version_1(certificate: &[u8]) -> bool {
+    const SEQUENCE: u8 = 0x30;
+    const VERSION: u8 = 0xA0;
+    let inside = |der: &[u8]| -> Option<usize> {
+        let (&tag, rest) = der.split_first()?;
+        let &length = rest.first()?;
+        let more = if length < 0x80 { 0 } else { length & 0x7F };
+        (tag == SEQUENCE).then_some(2 + usize::from(more))
+    };
+    let first = inside(certificate)
+        .and_then(|at| certificate.get(at..))
+        .and_then(|signed| signed.get(inside(signed)?).copied());
+    first.is_some_and(|tag| tag != VERSION)
+}
+
 /// The private key of a PEM text.
 pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem)

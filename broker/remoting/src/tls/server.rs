@@ -167,7 +167,7 @@ fn of<T>(path: Option<&String>, result: Result<T, TlsError>) -> Result<T, TlsErr
 }
 
 fn from_files(env: &Env, settings: &TlsSettings, files: &Files) -> Result<ServerConfig, TlsError> {
-    let certificates = pem::certificates(&files.certificate);
+    let certificates = pem::identity(&files.certificate);
     let certificates = of(settings.cert_path.as_ref(), certificates)?;
     let key = pem::private_key(&files.key);
     let key = of(settings.key_path.as_ref(), key)?;
@@ -215,7 +215,11 @@ fn configuration(
     };
     builder
         .with_single_cert(certificates, key)
-        .map_err(|error| pem::wrong(&error))
+        .map_err(|error| {
+            let paths = [&settings.cert_path, &settings.key_path];
+            let paths: Vec<_> = paths.into_iter().flatten().map(String::as_str).collect();
+            TlsError(format!("{}: {error}", paths.join(" with ")))
+        })
 }
 
 impl TlsConnector {
@@ -248,6 +252,16 @@ impl TlsConnector {
             )),
             _ => None,
         };
+        // Again below, where nobody knows the files.
+        if let Some(ca) = &ca {
+            let path = settings.client_trust_cert_path.as_ref();
+            of(path, pem::authorities(ca))?;
+        }
+        if let Some((certificate, key)) = &identity {
+            let path = settings.client_cert_path.as_ref();
+            of(path, pem::identity(certificate))?;
+            of(settings.client_key_path.as_ref(), pem::private_key(key))?;
+        }
         let options = TlsOptions {
             ca,
             check_name: false,
