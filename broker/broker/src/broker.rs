@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use crate::access;
 use crate::acl::{self, AccessControl, AclError};
 use crate::client_info::EXPIRY_SCAN;
 use crate::config::BrokerConfig;
@@ -557,8 +558,13 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
     ];
     if state.acl.is_some() {
         let interval = acl::WATCH_INTERVAL;
-        let watch = |state: &State| state.reload_access_control();
-        tasks.push(periodic(state, "watch-acl", interval, interval, watch));
+        tasks.push(periodic(
+            state,
+            "watch-acl",
+            interval,
+            interval,
+            access::reload,
+        ));
     }
     tasks
 }

@@ -15,6 +15,7 @@
 //! Left out so far: replication, and of 5.x what is not named here: static topics, controllers, and
 //! the proxy.
 
+mod access;
 mod acl;
 mod broker;
 mod client_info;

@@ -167,9 +167,10 @@ pub fn is_system_topic(topic: &str) -> bool {
     SYSTEM_TOPICS.contains(&topic) || topic.starts_with(SYSTEM_PREFIX)
 }
 
-/// Whether clients may not send to a topic.
+/// Whether clients may not send to a topic. (Apache RocketMQ takes what is sent to the topics of
+/// timers and of pops' check points, and then delivers wherever such a message says.)
 pub fn is_forbidden_topic(topic: &str) -> bool {
-    FORBIDDEN_TOPICS.contains(&topic)
+    FORBIDDEN_TOPICS.contains(&topic) || is_internal_topic(topic)
 }
 
 /// Whether a topic holds what only the broker itself works off: nothing is ever delivered into it,

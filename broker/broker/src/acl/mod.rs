@@ -6,14 +6,16 @@
 //! there is nothing to stay with, the broker refuses to come up.
 //!
 //! Every request is checked over the fields that came, before anything looks at it:
-//! [`Rules::check`] says in which order. Name servers check nothing in 4.9, and so they do here:
-//! clients sign what they send them, and nobody looks.
+//! [`Rules::check`] says in which order, and the table of request codes what each takes
+//! ([`Permission`]). What 4.9 signs is the fields and the body and not the code, so a signed request
+//! can be sent again under another code: what takes an administrator takes one whatever was signed.
 
 mod address;
+pub(crate) mod body;
 mod change;
 mod file;
-mod needs;
 mod perm;
+mod permission;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -21,18 +23,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_env::{Disk, defect};
-use hotfire_protocol::RemotingCommand;
+use hotfire_env::Disk;
 use hotfire_protocol::body::{AclConfig, DataVersion};
-use hotfire_remoting::Channel;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use crate::refusal::Refusal;
-use crate::state::State;
 use address::AddressPattern;
 use file::PlainAccessData;
 use rules::Rules;
+
+pub(crate) use perm::Perm;
+pub(crate) use permission::{Need, Permission};
+pub(crate) use rules::Denied;
 
 /// How often the files are looked at (`FileWatchService.WATCH_INTERVAL`).
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -148,7 +150,7 @@ impl AccessControl {
     }
 
     /// The rules in force.
-    fn rules(&self) -> Arc<Rules> {
+    pub fn rules(&self) -> Arc<Rules> {
         self.rules.read().clone()
     }
 
@@ -178,33 +180,6 @@ impl AccessControl {
     pub fn versions(&self) -> BTreeMap<String, DataVersion> {
         let data = self.data().into_iter();
         data.map(|(path, data)| (path, data.version())).collect()
-    }
-}
-
-impl State {
-    /// Takes what the files of access control say now.
-    pub fn reload_access_control(&self) {
-        if let Some(acl) = &self.acl {
-            acl.reload(self.disk());
-        }
-    }
-
-    /// Whether a request may be served.
-    ///
-    /// # Errors
-    /// Access control is on and forbids it.
-    pub fn admit(&self, channel: &Channel, request: &RemotingCommand) -> Result<(), Refusal> {
-        let Some(acl) = &self.acl else {
-            return Ok(());
-        };
-        let trust_signatures = defect!(self.env, TrustSignatures);
-        let address = channel.peer().ip();
-        acl.rules()
-            .check(address, request, trust_signatures)
-            .map_err(|denied| {
-                tracing::warn!(%address, code = request.code, %denied, "refused a request");
-                denied.into()
-            })
     }
 }
 

@@ -10,11 +10,13 @@ use hotfire_protocol::header::transaction::{
 };
 use hotfire_protocol::message::{id, property, sys_flag};
 use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode, topic};
-use hotfire_remoting::Handled;
+use hotfire_remoting::{Channel, Handled};
 use hotfire_store::{PutMessageStatus, PutResult};
 
 use super::send_outcome::outcome;
 use super::{Answer, done};
+use crate::access;
+use crate::acl::Perm;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::transaction::{self, find_fault};
@@ -33,11 +35,17 @@ enum Ended {
 
 /// END_TRANSACTION: commits or rolls back. "Unknown" gets no answer, not even if one is asked for:
 /// the check service will come back to it.
-pub(super) fn handle(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+pub(super) fn handle(broker: &Arc<State>, channel: &Channel, request: RemotingCommand) -> Handled {
     let ended = match request.header::<EndTransactionRequestHeader>() {
         Ok(header) => match header.commit_or_rollback {
-            sys_flag::TRANSACTION_COMMIT => commit(broker, &header, &request),
-            sys_flag::TRANSACTION_ROLLBACK => Ended::Answered(rollback(broker, &header, &request)),
+            sys_flag::TRANSACTION_COMMIT => match admit(broker, channel, &request, &header) {
+                Ok(()) => commit(broker, &header, &request),
+                Err(refusal) => Ended::Answered(Err(refusal)),
+            },
+            sys_flag::TRANSACTION_ROLLBACK => {
+                let admitted = admit(broker, channel, &request, &header);
+                Ended::Answered(admitted.and_then(|()| rollback(broker, &header, &request)))
+            }
             undecided => {
                 let (id, group) = (&header.msg_id, &header.producer_group);
                 tracing::debug!(
@@ -64,6 +72,17 @@ pub(super) fn handle(broker: &Arc<State>, request: RemotingCommand) -> Handled {
             }))
         }
     }
+}
+
+/// Whether the sender of a decision may send to the topic of the message that it is about.
+fn admit(
+    broker: &State,
+    channel: &Channel,
+    request: &RemotingCommand,
+    header: &EndTransactionRequestHeader,
+) -> Result<(), Refusal> {
+    let offset = header.commit_log_offset;
+    access::admit_to_message(broker, channel, request, offset, Perm::PUB)
 }
 
 /// The half message that a decision is about, checked.

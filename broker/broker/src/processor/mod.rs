@@ -26,6 +26,7 @@ mod send_batch;
 mod send_header;
 mod send_outcome;
 mod settle;
+pub(crate) mod table;
 mod timer;
 
 use std::sync::Arc;
@@ -33,18 +34,25 @@ use std::sync::Arc;
 use hotfire_env::defect;
 use hotfire_protocol::frame::FRAME_MAX;
 use hotfire_protocol::header::Field;
-use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, RequestCode, ResponseCode};
+use hotfire_protocol::{ExtFields, HeaderError, RemotingCommand, ResponseCode};
 use hotfire_remoting::{Channel, Handled, RequestHandler};
 use tokio::time::Instant;
 
-use settle::Settle;
-
+use crate::access;
+use crate::acl::Permission;
 use crate::refusal::Refusal;
 use crate::state::State;
+use settle::Settle;
+use table::{Cost, Entry, Run};
 
 pub(crate) use send_outcome::outcome;
 
+/// A request whose body is larger is worked off where no connection waits: reading it takes longer
+/// than a few hundred microseconds.
+const LARGE_BODY: usize = 64 << 10;
+
 /// Serves the requests of one listening port.
+#[derive(Clone)]
 pub(crate) struct Processor {
     broker: Arc<State>,
     /// The port two below the main one, where nobody pulls.
@@ -67,17 +75,15 @@ type Answer = Result<RemotingCommand, Refusal>;
 
 impl RequestHandler for Processor {
     fn handle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
-        if let Err(refusal) = self.broker.admit(channel, &request) {
-            let refused = Handled::Reply(refusal.response(&request));
-            if defect!(self.broker.env, RefuseAndServe) {
-                self.serve(channel, request);
+        let entry = table::entry(request.code);
+        let large = request.body.len() > LARGE_BODY;
+        match entry {
+            Some(entry) if large && entry.cost != Cost::Stores => {
+                let serve = Self::admit_and_serve;
+                self.compute(entry, channel, request, serve)
             }
-            return refused;
+            entry => self.admit_and_serve(entry, channel, request),
         }
-        if self.broker.metrics.is_none() {
-            return self.serve_and_settle(channel, request);
-        }
-        self.measure(channel, request)
     }
 
     fn connected(&self, channel: &Channel) {
@@ -99,9 +105,35 @@ impl RequestHandler for Processor {
 }
 
 impl Processor {
+    fn admit_and_serve(
+        &self,
+        entry: Option<&'static Entry>,
+        channel: &Channel,
+        request: RemotingCommand,
+    ) -> Handled {
+        // Whoever asks for what there is not must have signed it all the same.
+        let permission = entry.map_or(&Permission::Signed, |entry| &entry.permission);
+        if let Err(refusal) = access::admit(&self.broker, channel, &request, permission) {
+            let refused = Handled::Reply(refusal.response(&request));
+            if defect!(self.broker.env, RefuseAndServe) {
+                self.serve(entry, channel, request);
+            }
+            return refused;
+        }
+        if self.broker.metrics.is_none() {
+            return self.serve(entry, channel, request);
+        }
+        self.measure(entry, channel, request)
+    }
+
     /// Serves a request and notes how long its answer took. What is put aside is measured when it is
     /// answered ([`State::answer_late`]).
-    fn measure(&self, channel: &Channel, request: RemotingCommand) -> Handled {
+    fn measure(
+        &self,
+        entry: Option<&'static Entry>,
+        channel: &Channel,
+        request: RemotingCommand,
+    ) -> Handled {
         let (begin, code) = (Instant::now(), request.code);
         let broker = self.broker.clone();
         let note = move |response: &RemotingCommand| {
@@ -109,7 +141,7 @@ impl Processor {
                 metrics.answered(code, response.code, false, begin.elapsed());
             }
         };
-        match self.serve_and_settle(channel, request) {
+        match self.serve(entry, channel, request) {
             Handled::Reply(response) => {
                 note(&response);
                 Handled::Reply(response)
@@ -123,89 +155,69 @@ impl Processor {
         }
     }
 
-    /// Takes a request that may be served; its success is answered when what it changed is written.
-    fn serve_and_settle(&self, channel: &Channel, request: RemotingCommand) -> Handled {
-        let settle = Settle::before(&self.broker, &request);
-        settle.after(&self.broker, self.serve(channel, request))
+    /// Serves a request that may be served.
+    fn serve(
+        &self,
+        entry: Option<&'static Entry>,
+        channel: &Channel,
+        request: RemotingCommand,
+    ) -> Handled {
+        let Some(entry) = entry.filter(|entry| entry.on_fast_port || !self.fast) else {
+            return Handled::Reply(unsupported(&request).response(&request));
+        };
+        // A large one is away from its connection already.
+        let large = request.body.len() > LARGE_BODY;
+        if entry.cost == Cost::Heavy && !large {
+            return self.compute(entry, channel, request, Self::run);
+        }
+        self.run(Some(entry), channel, request)
     }
 
-    /// Takes a request that may be served.
-    fn serve(&self, channel: &Channel, request: RemotingCommand) -> Handled {
-        let broker = &self.broker;
-        match RequestCode(request.code) {
-            RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE => send::handle(broker, channel, request),
-            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
-                reply::handle(broker, channel, request)
-            }
-            RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast => {
-                pull::handle(broker, channel, request)
-            }
-            RequestCode::END_TRANSACTION => end_transaction::handle(broker, request),
-            RequestCode::POP_MESSAGE | RequestCode::NOTIFICATION if !self.fast => {
-                pop::handle(broker, channel, request)
-            }
-            RequestCode::ACK_MESSAGE => pop_ack::ack(broker, channel, &request),
-            RequestCode::BATCH_ACK_MESSAGE => pop_ack::ack_batch(broker, &request),
-            RequestCode::CHANGE_MESSAGE_INVISIBLETIME => pop_ack::change(broker, channel, &request),
-            RequestCode::QUERY_ASSIGNMENT => assignment::query(broker, request),
-            RequestCode::RECALL_MESSAGE => timer::recall(broker, channel, request),
-            RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => reset::status(broker, request),
-            RequestCode::UPDATE_AND_CREATE_ACL_CONFIG
-            | RequestCode::DELETE_ACL_CONFIG
-            | RequestCode::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG => acl::change(broker, request),
-            _ => {
-                let request = match admin::handle(broker, request) {
-                    Ok(handled) => return handled,
-                    Err(request) => request,
-                };
-                let answer = self.answer(channel, &request);
+    fn run(
+        &self,
+        entry: Option<&'static Entry>,
+        channel: &Channel,
+        request: RemotingCommand,
+    ) -> Handled {
+        let Some(entry) = entry else {
+            return Handled::Reply(unsupported(&request).response(&request));
+        };
+        let settle = Settle::before(&self.broker, entry.vouches, &request);
+        let handled = match entry.run {
+            Run::Answers(answer) => {
+                let answer = answer(&self.broker, channel, &request);
                 Handled::Reply(answer.unwrap_or_else(|refusal| refusal.response(&request)))
             }
-        }
+            Run::Waits(handle) => handle(&self.broker, channel, request),
+        };
+        settle.after(&self.broker, handled)
     }
 
-    /// The requests that are answered on the spot.
-    fn answer(&self, channel: &Channel, request: &RemotingCommand) -> Answer {
-        let broker = &self.broker;
-        match RequestCode(request.code) {
-            RequestCode::HEART_BEAT => client::heartbeat(broker, channel, request),
-            RequestCode::UNREGISTER_CLIENT => client::unregister(broker, channel, request),
-            RequestCode::CHECK_CLIENT_CONFIG => client::check_config(broker, request),
-            RequestCode::GET_CONSUMER_LIST_BY_GROUP => client::members(broker, request),
-            RequestCode::GET_CONSUMER_CONNECTION_LIST => client::consumers(broker, request),
-            RequestCode::GET_PRODUCER_CONNECTION_LIST => client::producers(broker, request),
-            // Check points are nowhere but in the revive topic, where this would bring them back to.
-            RequestCode::POP_ROLLBACK => done(request),
-            RequestCode::PEEK_MESSAGE => pop_notify::peek(broker, channel, request),
-            RequestCode::POLLING_INFO if !self.fast => {
-                pop_notify::polling_info(broker, channel, request)
+    /// Works a request off away from its connection.
+    fn compute(
+        &self,
+        entry: &'static Entry,
+        channel: &Channel,
+        request: RemotingCommand,
+        work: fn(&Self, Option<&'static Entry>, &Channel, RemotingCommand) -> Handled,
+    ) -> Handled {
+        let (this, channel) = (self.clone(), channel.clone());
+        let env = self.broker.env.clone();
+        Handled::Later(Box::pin(async move {
+            let serve = move || {
+                let handled = work(&this, Some(entry), &channel, request);
+                if !channel.is_open() {
+                    // It has ended meanwhile: what it has just entered must not stay.
+                    this.closed(&channel, "it ended before its request was worked off");
+                }
+                handled
+            };
+            match env.compute("request", serve).await {
+                Handled::Reply(response) => Some(response),
+                Handled::Later(answer) => answer.await,
+                Handled::None => None,
             }
-            RequestCode::SET_MESSAGE_REQUEST_MODE => assignment::set_mode(broker, request),
-            RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => assignment::all_modes(broker, request),
-            RequestCode::QUERY_CONSUMER_OFFSET => offset::query(broker, request),
-            RequestCode::UPDATE_CONSUMER_OFFSET => offset::update(broker, request),
-            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(broker, request),
-            RequestCode::QUERY_MESSAGE => query::by_key(broker, request),
-            RequestCode::VIEW_MESSAGE_BY_ID => query::by_offset(broker, request),
-            RequestCode::GET_MAX_OFFSET => offset::max(broker, request),
-            RequestCode::GET_MIN_OFFSET => offset::min(broker, request),
-            RequestCode::GET_EARLIEST_MSG_STORETIME => offset::earliest_time(broker, request),
-            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(broker, request),
-            RequestCode::CLONE_GROUP_OFFSET => reset::clone(broker, request),
-            RequestCode::LOCK_BATCH_MQ => lock::lock(broker, request),
-            RequestCode::UNLOCK_BATCH_MQ => lock::unlock(broker, request),
-            RequestCode::CONSUMER_SEND_MSG_BACK => send_back::send_back(broker, request),
-            RequestCode::RESUME_CHECK_HALF_MESSAGE => {
-                end_transaction::resume_check(broker, request)
-            }
-            RequestCode::GET_TIMER_CHECK_POINT => timer::check_point(broker, request),
-            RequestCode::GET_TIMER_METRICS => timer::metrics(broker, request),
-            RequestCode::GET_BROKER_CLUSTER_ACL_INFO => acl::versions(broker, request),
-            RequestCode::GET_BROKER_CLUSTER_ACL_CONFIG => acl::config(broker, request),
-            _ => admin::answer(broker, request).unwrap_or_else(|| Err(unsupported(request))),
-        }
+        }))
     }
 }
 

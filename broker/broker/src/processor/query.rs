@@ -1,12 +1,17 @@
 //! Looking up messages: QUERY_MESSAGE and VIEW_MESSAGE_BY_ID (`QueryMessageProcessor`).
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use hotfire_protocol::header::query::{
     QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader,
 };
 use hotfire_protocol::{RemotingCommand, ResponseCode};
+use hotfire_remoting::Channel;
 
 use super::{Answer, RESPONSE_BODY_MAX};
+use crate::access;
+use crate::acl::Perm;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -56,8 +61,13 @@ fn newest(records: &[Bytes], max_bytes: usize) -> &[Bytes] {
 }
 
 /// VIEW_MESSAGE_BY_ID: the message at a commit log offset.
-pub(super) fn by_offset(broker: &State, request: &RemotingCommand) -> Answer {
+pub(super) fn by_offset(
+    broker: &Arc<State>,
+    channel: &Channel,
+    request: &RemotingCommand,
+) -> Answer {
     let header: ViewMessageRequestHeader = request.header()?;
+    access::admit_to_message(broker, channel, request, header.offset, Perm::SUB)?;
     match broker.store.look_record(header.offset) {
         Some(record) => Ok(request.response(ResponseCode::SUCCESS).with_body(record)),
         None => {

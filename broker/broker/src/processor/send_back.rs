@@ -9,10 +9,13 @@ use hotfire_protocol::header::send::ConsumerSendMsgBackRequestHeader;
 use hotfire_protocol::message::property;
 use hotfire_protocol::topic::{self, perm};
 use hotfire_protocol::{MessageExt, RemotingCommand, ResponseCode, version};
+use hotfire_remoting::Channel;
 use hotfire_store::{MessageInner, PutMessageStatus};
 use tokio::time::Instant;
 
 use super::{Answer, done, faq};
+use crate::access;
+use crate::acl::Perm;
 use crate::refusal::Refusal;
 use crate::retry::{self, Retry};
 use crate::state::State;
@@ -20,8 +23,13 @@ use crate::timer;
 
 /// CONSUMER_SEND_MSG_BACK: stores a message again, for another try or as a dead letter. The copy is
 /// appended without waiting for the disk: it says `WAIT=false`.
-pub(super) fn send_back(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+pub(super) fn send_back(
+    broker: &Arc<State>,
+    channel: &Channel,
+    request: &RemotingCommand,
+) -> Answer {
     let header: ConsumerSendMsgBackRequestHeader = request.header()?;
+    access::admit_to_message(broker, channel, request, header.offset, Perm::SUB)?;
     let Some(group) = broker.group_config(&header.group) else {
         let remark = faq(&format!("subscription group not exist, {}", header.group));
         return Err(Refusal::new(

@@ -3,11 +3,22 @@
 use std::sync::Arc;
 
 use hotfire_protocol::message::property;
-use hotfire_protocol::{RemotingCommand, RequestCode, ResponseCode};
+use hotfire_protocol::{RemotingCommand, ResponseCode};
 use hotfire_remoting::Handled;
 
 use crate::state::State;
 use crate::table_files::Table;
+
+/// What a successful answer vouches for beside the message that it may be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vouches {
+    /// Nothing that is written to a file of a table.
+    Nothing,
+    /// That the topic of the message is written, if it is new.
+    Topic,
+    /// That whatever it changed in the tables is written.
+    Tables,
+}
 
 /// The tables that requests change whose success means that the change stays.
 const VOUCHED: [Table; 4] = [Table::Topics, Table::Groups, Table::Modes, Table::Settings];
@@ -30,11 +41,9 @@ fn waits(properties: &str) -> bool {
 
 impl Settle {
     /// What there is before a request is served.
-    pub fn before(broker: &State, request: &RemotingCommand) -> Self {
-        match RequestCode(request.code) {
-            RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE => {
+    pub fn before(broker: &State, vouches: Vouches, request: &RemotingCommand) -> Self {
+        match vouches {
+            Vouches::Topic => {
                 // Version 2 of the header has letters for names.
                 let field = |short, long| request.ext.get(short).or_else(|| request.ext.get(long));
                 let waits = field("i", "properties").is_none_or(waits);
@@ -43,18 +52,8 @@ impl Settle {
                     None => Self::Nothing,
                 }
             }
-            RequestCode::CONSUMER_SEND_MSG_BACK
-            | RequestCode::UPDATE_AND_CREATE_TOPIC
-            | RequestCode::UPDATE_AND_CREATE_TOPIC_LIST
-            | RequestCode::DELETE_TOPIC_IN_BROKER
-            | RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
-            | RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
-            | RequestCode::DELETE_SUBSCRIPTIONGROUP
-            | RequestCode::SET_MESSAGE_REQUEST_MODE
-            | RequestCode::UPDATE_BROKER_CONFIG => {
-                Self::Tables(VOUCHED.map(|table| broker.files.newest(table)))
-            }
-            _ => Self::Nothing,
+            Vouches::Tables => Self::Tables(VOUCHED.map(|table| broker.files.newest(table))),
+            Vouches::Nothing => Self::Nothing,
         }
     }
 

@@ -106,7 +106,7 @@ fn of_code(code: ResponseCode, remark: &str) -> Option<&'static str> {
 /// What to do about a refusal by access control; its remarks are those of 4.9.
 fn of_access(remark: &str) -> &'static str {
     if remark.contains("Check signature failed") {
-        "`--secret-key` is not the secret of this account."
+        "There is no account of the name that `--access-key` gave, or `--secret-key` is not its secret."
     } else if remark.contains("No acl config for") {
         "There is no account of the name that `--access-key` gave."
     } else if remark.contains("Need admin permission") {

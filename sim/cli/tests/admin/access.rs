@@ -46,12 +46,12 @@ fn who_may_not_is_told_why_and_what_may_help() {
     let wrong = "--access-key operator --secret-key guessed";
     assert_snapshot!(site.refused_to(wrong, create), @r"
     BROKER answered SYSTEM_ERROR(1): org.apache.rocketmq.acl.common.AclException: Check signature failed for accessKey=operator
-    `--secret-key` is not the secret of this account.
+    There is no account of the name that `--access-key` gave, or `--secret-key` is not its secret.
     ");
     let stranger = "--access-key stranger --secret-key guessed";
     assert_snapshot!(site.refused_to(stranger, create), @r"
-    BROKER answered SYSTEM_ERROR(1): org.apache.rocketmq.acl.common.AclException: No acl config for stranger
-    There is no account of the name that `--access-key` gave.
+    BROKER answered SYSTEM_ERROR(1): org.apache.rocketmq.acl.common.AclException: Check signature failed for accessKey=stranger
+    There is no account of the name that `--access-key` gave, or `--secret-key` is not its secret.
     ");
     assert_snapshot!(site.refused_to(SHOP, create), @r"
     BROKER answered SYSTEM_ERROR(1): org.apache.rocketmq.acl.common.AclException: Need admin permission for request code=17, but accessKey=shop-key is not

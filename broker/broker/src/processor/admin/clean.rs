@@ -12,7 +12,7 @@ use crate::state::State;
 /// CLEAN_EXPIRED_CONSUMEQUEUE: removes the files of consume queues that point at nothing but
 /// deleted messages. Unlike Java's, a queue that loses all its files goes on counting where it was:
 /// the offsets that groups have committed stay true.
-pub(super) fn consume_queues(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn consume_queues(broker: &State, request: &RemotingCommand) -> Answer {
     tracing::info!("an administrator cleans expired consume queues");
     broker
         .store
@@ -22,7 +22,7 @@ pub(super) fn consume_queues(broker: &State, request: &RemotingCommand) -> Answe
 }
 
 /// CLEAN_UNUSED_TOPIC: removes the consume queues of topics that are not there any more.
-pub(super) fn unused_topics(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn unused_topics(broker: &State, request: &RemotingCommand) -> Answer {
     let stored: BTreeSet<_> = broker
         .store
         .queues()
@@ -47,7 +47,7 @@ pub(super) fn unused_topics(broker: &State, request: &RemotingCommand) -> Answer
 
 /// DELETE_EXPIRED_COMMITLOG: deletes commit log files that have expired, now instead of at the
 /// configured hour. The answer does not wait for it.
-pub(super) fn commit_log(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn commit_log(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     tracing::info!("an administrator deletes expired files");
     let shared = broker.clone();
     broker.env.spawn("delete-expired", async move {

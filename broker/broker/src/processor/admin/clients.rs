@@ -13,6 +13,8 @@ use hotfire_remoting::{Channel, Handled, RpcError};
 use tokio::time::Instant;
 
 use super::error;
+use crate::access;
+use crate::acl::Perm;
 use crate::client_info::ClientInfo;
 use crate::processor::{Answer, body};
 use crate::refusal::Refusal;
@@ -22,7 +24,7 @@ use crate::state::State;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// GET_ALL_PRODUCER_INFO: all producers by group.
-pub(super) fn producers(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn producers(broker: &State, request: &RemotingCommand) -> Answer {
     let (now, now_ms) = (Instant::now(), broker.env.now_ms());
     let info = |client: &ClientInfo| {
         let silent = now.saturating_duration_since(client.last_heartbeat);
@@ -44,7 +46,7 @@ pub(super) fn producers(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// GET_CONSUMER_RUNNING_INFO: asks a consumer what it is doing.
-pub(super) fn running_info(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+pub(in crate::processor) fn running_info(broker: &Arc<State>, request: RemotingCommand) -> Handled {
     let header = request.header::<GetConsumerRunningInfoRequestHeader>();
     let asked = header
         .map_err(Refusal::from)
@@ -60,8 +62,12 @@ pub(super) fn running_info(broker: &Arc<State>, request: RemotingCommand) -> Han
 
 /// CONSUME_MESSAGE_DIRECTLY: hands a consumer one message of this broker, whatever its offset, and
 /// tells what it made of it.
-pub(super) fn consume_directly(broker: &Arc<State>, request: RemotingCommand) -> Handled {
-    match directly(broker, &request) {
+pub(in crate::processor) fn consume_directly(
+    broker: &Arc<State>,
+    channel: &Channel,
+    request: RemotingCommand,
+) -> Handled {
+    match directly(broker, channel, &request) {
         Ok((consumer, relayed)) => consumer.ask(relayed, request),
         Err(refusal) => Handled::Reply(refusal.response(&request)),
     }
@@ -69,6 +75,7 @@ pub(super) fn consume_directly(broker: &Arc<State>, request: RemotingCommand) ->
 
 fn directly(
     broker: &State,
+    channel: &Channel,
     request: &RemotingCommand,
 ) -> Result<(Consumer, RemotingCommand), Refusal> {
     let header: ConsumeMessageDirectlyResultRequestHeader = request.header()?;
@@ -76,6 +83,7 @@ fn directly(
     let client_id = header.client_id.ok_or(HeaderError::Missing("clientId"))?;
     let (_, offset) = id::parse_offset_msg_id(&msg_id)
         .ok_or_else(|| error(format!("`{msg_id}` is not an offset message id")))?;
+    access::admit_to_message(broker, channel, request, offset, Perm::SUB)?;
     let record = broker
         .store
         .look_record(offset)

@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::table_files::Table;
 
 /// GET_BROKER_CONFIG: all settings, as properties.
-pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn all(broker: &State, request: &RemotingCommand) -> Answer {
     let version = broker.config_version.lock().to_json();
     let header = GetBrokerConfigResponseHeader {
         version: String::from_utf8_lossy(&version).into_owned(),
@@ -23,7 +23,7 @@ pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
 /// UPDATE_BROKER_CONFIG: changes settings until the broker stops. What is read at the start only -
 /// addresses, the store, intervals - does not change with it. Another permission is announced to
 /// the name servers at once.
-pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let text = std::str::from_utf8(&request.body).map_err(|wrong| bad_body(&wrong))?;
     let before = broker.config();
     let mut config = (*before).clone();

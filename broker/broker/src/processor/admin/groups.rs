@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::state::State;
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: creates or replaces a group.
-pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let group =
         SubscriptionGroupConfig::from_json(&request.body).map_err(|wrong| bad_body(&wrong))?;
     put(broker, vec![group])?;
@@ -27,7 +27,7 @@ pub(super) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
 }
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (5.x): creates or replaces groups.
-pub(super) fn update_list(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn update_list(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let list = SubscriptionGroupList::from_json(&request.body).map_err(|wrong| bad_body(&wrong))?;
     put(broker, list.group_config_list)?;
     done(request)
@@ -56,7 +56,7 @@ fn put(broker: &Arc<State>, groups: Vec<SubscriptionGroupConfig>) -> Result<(), 
 }
 
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG: all groups.
-pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn all(broker: &State, request: &RemotingCommand) -> Answer {
     let groups = broker.groups.read();
     let wrapper = SubscriptionGroupWrapper {
         data_version: *groups.version(),
@@ -67,7 +67,7 @@ pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// GET_SUBSCRIPTIONGROUP_CONFIG (5.x): one group.
-pub(super) fn one(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn one(broker: &State, request: &RemotingCommand) -> Answer {
     let header: GetSubscriptionGroupConfigRequestHeader = request.header()?;
     match broker.groups.read().get(&header.group) {
         Some(group) => body(request, group.to_json()),
@@ -80,7 +80,7 @@ pub(super) fn one(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// DELETE_SUBSCRIPTIONGROUP: deletes a group, and its offsets if asked to.
-pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
     let header: DeleteSubscriptionGroupRequestHeader = request.header()?;
     let group = header.group_name;
     if broker.groups.write().delete(&group, broker.env.now_ms()) {
@@ -100,7 +100,7 @@ pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// QUERY_TOPIC_CONSUME_BY_WHO: the groups that subscribe to a topic or have offsets of it.
-pub(super) fn of_topic(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn of_topic(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryTopicConsumeByWhoRequestHeader = request.header()?;
     let mut groups: Vec<String> = {
         let consumers = broker.consumers.lock();
@@ -122,7 +122,7 @@ pub(super) fn of_topic(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// QUERY_TOPICS_BY_CONSUMER: the topics that a group has offsets of.
-pub(super) fn topics_of(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn topics_of(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryTopicsByConsumerRequestHeader = request.header()?;
     let offsets = broker.offsets.lock();
     let topic_list = offsets
@@ -139,7 +139,7 @@ pub(super) fn topics_of(broker: &State, request: &RemotingCommand) -> Answer {
 
 /// QUERY_SUBSCRIPTION_BY_CONSUMER: what the members of a group subscribe to in a topic, if there
 /// are any.
-pub(super) fn subscription(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn subscription(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QuerySubscriptionByConsumerRequestHeader = request.header()?;
     let consumers = broker.consumers.lock();
     let subscription_data = consumers

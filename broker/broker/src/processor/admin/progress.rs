@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::state::State;
 
 /// GET_TOPIC_STATS_INFO: the offsets of a topic's queues.
-pub(super) fn topic(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn topic(broker: &State, request: &RemotingCommand) -> Answer {
     let header: GetTopicStatsInfoRequestHeader = request.header()?;
     let topic = header.topic;
     let Some(queues) = queues(broker, &topic) else {
@@ -54,7 +54,7 @@ fn queue(broker: &State, topic: &str, queue_id: i32) -> MessageQueue {
 }
 
 /// GET_CONSUME_STATS: how far a group is with its topics, or with one of them.
-pub(super) fn group(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn group(broker: &State, request: &RemotingCommand) -> Answer {
     let header: GetConsumeStatsRequestHeader = request.header()?;
     let group = header.consumer_group.as_str();
     let topics = match header.topic.filter(|topic| !topic.trim().is_empty()) {
@@ -119,7 +119,7 @@ fn committed(broker: &State, group: &str, topic: &str, queue_id: i32) -> i64 {
 
 /// GET_BROKER_CONSUME_STATS: how far all groups are with all their topics, or with the ordered
 /// ones.
-pub(super) fn all_groups(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn all_groups(broker: &State, request: &RemotingCommand) -> Answer {
     let header: GetConsumeStatsInBrokerHeader = request.header()?;
     let groups: Vec<String> = broker.groups.read().all().keys().cloned().collect();
     let mut list = ConsumeStatsList {
@@ -150,7 +150,7 @@ pub(super) fn all_groups(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// QUERY_CONSUME_TIME_SPAN: how far a group is with a topic, in time.
-pub(super) fn time_span(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn time_span(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryConsumeTimeSpanRequestHeader = request.header()?;
     let (topic, group) = (&header.topic, &header.group);
     let queues = broker
@@ -197,7 +197,7 @@ fn span(broker: &State, group: &str, topic: &str, queue_id: i32) -> QueueTimeSpa
 /// QUERY_CORRECTION_OFFSET: the smallest offset of each queue that any group has committed, the
 /// largest number where the compared group is behind it. (Java's also deletes the offsets of the
 /// groups that are to be left out; this one only leaves them out.)
-pub(super) fn corrections(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn corrections(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryCorrectionOffsetHeader = request.header()?;
     let topic = &header.topic;
     let left_out = header.filter_groups.unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::state::State;
 const UNITS_MAX: usize = 10_000;
 
 /// QUERY_CONSUME_QUEUE: units of a queue, and whether a group's filter lets them through.
-pub(super) fn units(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn units(broker: &State, request: &RemotingCommand) -> Answer {
     let header: QueryConsumeQueueRequestHeader = request.header()?;
     let (topic, queue_id, index) = (&header.topic, header.queue_id, header.index);
     if !broker.store.has_queue(topic, queue_id) {

@@ -12,7 +12,7 @@ use crate::processor::{Answer, body};
 use crate::state::State;
 
 /// VIEW_BROKER_STATS_DATA: one statistic over the last minute, hour and day.
-pub(super) fn stats(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn stats(broker: &State, request: &RemotingCommand) -> Answer {
     let header: ViewBrokerStatsDataRequestHeader = request.header()?;
     let (name, key) = (&header.stats_name, &header.stats_key);
     let data = broker.stats.lock().broker.view(name, key, Instant::now());
@@ -34,7 +34,7 @@ impl Figures {
 
 /// GET_BROKER_RUNTIME_INFO: figures under Java's names. Missing are the capacities of queues that
 /// are not there: only sends that wait for the disk ever queue.
-pub(super) fn info(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn info(broker: &State, request: &RemotingCommand) -> Answer {
     let mut figures = Figures::default();
     identity(broker, &mut figures);
     store(broker, &mut figures);

@@ -16,13 +16,13 @@ use crate::state::State;
 use crate::topics::READ_WRITE;
 
 /// UPDATE_AND_CREATE_TOPIC: answered when the name servers know, or had their time.
-pub(super) fn update(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+pub(in crate::processor) fn update(broker: &Arc<State>, request: RemotingCommand) -> Handled {
     let topics = wanted(broker, &request).map(|topic| vec![topic]);
     put(broker, request, topics)
 }
 
 /// UPDATE_AND_CREATE_TOPIC_LIST (5.x): all of them, or none if one cannot be created.
-pub(super) fn update_list(broker: &Arc<State>, request: RemotingCommand) -> Handled {
+pub(in crate::processor) fn update_list(broker: &Arc<State>, request: RemotingCommand) -> Handled {
     let topics = CreateTopicListRequestBody::from_json(&request.body)
         .map_err(|wrong| bad_body(&wrong))
         .and_then(|body| {
@@ -112,7 +112,7 @@ fn is_system_topic(broker: &State, name: &str) -> bool {
 /// DELETE_TOPIC_IN_BROKER, with the retry topics of those who popped it: its messages stay in the
 /// log until they expire, but cannot be found. The
 /// name servers are not told, as in RocketMQ: that is a request of its own.
-pub(super) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
     let header: DeleteTopicRequestHeader = request.header()?;
     let topic = header.topic;
     if topic.trim().is_empty() {
@@ -154,7 +154,7 @@ fn delete_one(broker: &State, topic: &str) -> Result<(), Refusal> {
 }
 
 /// GET_ALL_TOPIC_CONFIG: all topics.
-pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn all(broker: &State, request: &RemotingCommand) -> Answer {
     body(
         request,
         broker.topics.read().to_announce(READ_WRITE).to_json(),
@@ -162,7 +162,7 @@ pub(super) fn all(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// GET_TOPIC_CONFIG (5.x): one topic.
-pub(super) fn one(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn one(broker: &State, request: &RemotingCommand) -> Answer {
     let header: GetTopicConfigRequestHeader = request.header()?;
     match broker.topics.read().get(&header.topic) {
         Some(topic) => body(request, topic.to_json()),
@@ -174,7 +174,7 @@ pub(super) fn one(broker: &State, request: &RemotingCommand) -> Answer {
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER: the topics that belong to the system.
-pub(super) fn system(broker: &State, request: &RemotingCommand) -> Answer {
+pub(in crate::processor) fn system(broker: &State, request: &RemotingCommand) -> Answer {
     let config = broker.config();
     let cluster = config.broker_cluster_name.as_str();
     let mut names: Vec<_> = topic::SYSTEM_TOPICS.map(str::to_owned).into();
