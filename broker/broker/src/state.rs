@@ -197,8 +197,9 @@ impl State {
     /// Sends a message with a delay level round by the schedule topic.
     pub fn divert_delayed(&self, message: &mut MessageInner) {
         let level = message.message.delay_level();
-        if level > 0 && sys_flag::is_consumable(message.sys_flag) {
-            let clamped = self.levels.clamp(level);
+        let clamped = self.levels.clamp(level);
+        // Where no level is configured there is no queue to wait in.
+        if clamped > 0 && sys_flag::is_consumable(message.sys_flag) {
             if clamped != level {
                 let properties = &mut message.message.properties;
                 properties.set(property::DELAY, clamped.to_string());

@@ -13,7 +13,7 @@ use crate::metrics::PopRecord;
 use crate::state::State;
 
 /// The most messages of a check point: their number has one byte.
-const CHECK_POINT_MAX: usize = i8::MAX as usize;
+pub(crate) const CHECK_POINT_MAX: usize = i8::MAX as usize;
 
 /// The check point of messages of a queue, popped now.
 pub fn check_point(
@@ -137,7 +137,8 @@ impl State {
         properties.set(property::TIMER_DELIVER_MS, deliver_at.to_string());
         let mut inner = MessageInner::new(message, revive_queue, self.address());
         inner.born_timestamp = self.env.now_ms();
-        self.store.append(inner)
+        // No limit of what clients send counts for it: what was popped can be revived.
+        self.store.append_accepted(inner)
     }
 
     /// Sees to it that there is a revive topic. False if it cannot be created.

@@ -50,7 +50,7 @@ use polling::Polling;
 use revive::ReviveQueue;
 
 pub(crate) use lag::{Hidden, ReviveLag};
-pub(crate) use log::{ack_key, check_point};
+pub(crate) use log::{CHECK_POINT_MAX, ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
 pub(crate) use retries::{retry_topic_to_write, retry_topics_to_read};

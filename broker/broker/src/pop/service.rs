@@ -25,6 +25,8 @@ use crate::state::{State, Waiting};
 const REVIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that an alarm is set ahead, in milliseconds.
 const DAY_MS: i64 = 24 * 3_600_000;
+/// How many bytes of messages are put into retry topics before others have a turn.
+const BYTES_PER_TURN: i32 = 1 << 20;
 /// How many records are read before others have a turn.
 const READ_AT_ONCE: usize = 32;
 
@@ -244,7 +246,7 @@ impl Pass<'_> {
             let Some(due) = queue.lock().due(now_ms) else {
                 break;
             };
-            self.revive(state, queue, &due, now_ms);
+            self.revive(state, queue, &due, now_ms).await;
             tokio::task::yield_now().await;
         }
         let done = queue.lock().done();
@@ -287,11 +289,17 @@ impl Pass<'_> {
 
     /// Puts what nobody acknowledged into the retry topic of its group. One that cannot be put there
     /// now is tried again later, one that never can is set aside; neither holds up the others.
-    fn revive(&self, state: &Arc<State>, queue: &Mutex<ReviveQueue>, due: &Due, now_ms: i64) {
-        let mut revived = Vec::new();
+    async fn revive(&self, state: &Arc<State>, queue: &Mutex<ReviveQueue>, due: &Due, now_ms: i64) {
+        let (mut revived, mut bytes) = (Vec::new(), 0);
         if self.is_wanted(due) {
             for &offset in &due.offsets {
-                let done = match self.message(due, offset) {
+                if bytes >= BYTES_PER_TURN {
+                    tokio::task::yield_now().await;
+                    bytes = 0;
+                }
+                let message = self.message(due, offset);
+                bytes += message.as_ref().map_or(0, |message| message.store_size);
+                let done = match message {
                     // It has expired.
                     None => true,
                     Some(message) => match put_again(state, due, message.clone()) {

@@ -91,10 +91,15 @@ fn look_up(broker: &State, header: &EndTransactionRequestHeader) -> Result<Messa
     let half = broker
         .store
         .look_message_by_offset(header.commit_log_offset)
+        // Any other record may say of itself what it likes.
+        .filter(|half| half.message.topic == topic::TRANS_HALF_TOPIC)
         .ok_or_else(|| wrong("Find prepared transaction message failed"))?;
     match find_fault(&half, header) {
         Some(fault) => {
-            tracing::warn!(id = header.msg_id, fault, "a transaction cannot be ended");
+            if let Some(suppressed) = broker.set_aside.may_log(broker.env.now_ms()) {
+                let id = &header.msg_id;
+                tracing::warn!(id, fault, suppressed, "a transaction cannot be ended");
+            }
             Err(wrong(fault))
         }
         None => Ok(half),
@@ -117,10 +122,11 @@ fn commit(
     };
     let metrics = broker.metrics.as_ref();
     let topic = metrics.map(|_| message.message.topic.clone());
+    message.queue_id = broker.readable_queue(&message.message.topic, message.queue_id);
     broker.divert_accepted(&mut message);
     let waits = message.message.waits_for_store() && broker.sync_flush;
     let put = broker.store.append_accepted(message);
-    if let (Some(metrics), Some(topic)) = (&broker.metrics, topic) {
+    if let (Some(metrics), Some(topic), true) = (&broker.metrics, topic, put.is_stored()) {
         let took = broker.env.now_ms().saturating_sub(stored_ms).max(0);
         metrics.transaction_ended(&topic, true, Duration::from_millis(took.unsigned_abs()));
     }

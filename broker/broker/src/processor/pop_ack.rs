@@ -21,10 +21,14 @@ use hotfire_store::PutResult;
 use super::pop::illegal_queue;
 use super::{bad_body, faq};
 use crate::pop::{
-    CheckPointKey, Committed, QueueKey, REVIVE_QUEUES, ack_key, check_point, set_alarm, wake_group,
+    CHECK_POINT_MAX, CheckPointKey, Committed, QueueKey, REVIVE_QUEUES, ack_key, check_point,
+    set_alarm, wake_group,
 };
 use crate::refusal::Refusal;
 use crate::state::State;
+
+/// How many check points are dealt with before others have a turn.
+const ACKS_PER_TURN: usize = 64;
 
 /// An answer, and what has to reach the disk before it may go out.
 type Written = Result<(RemotingCommand, Option<PutResult>), Refusal>;
@@ -42,7 +46,15 @@ pub(super) fn ack(broker: &Arc<State>, channel: &Channel, request: &RemotingComm
 
 /// BATCH_ACK_MESSAGE: messages of several pops are done.
 pub(super) fn ack_batch(broker: &Arc<State>, request: &RemotingCommand) -> Handled {
-    answer(broker, request, ack_all(broker, request))
+    let (broker, request) = (broker.clone(), request.clone());
+    Handled::Later(Box::pin(async move {
+        let written = ack_all(&broker, &request).await;
+        match answer(&broker, &request, written) {
+            Handled::Reply(response) => Some(response),
+            Handled::Later(answering) => answering.await,
+            Handled::None => None,
+        }
+    }))
 }
 
 /// CHANGE_MESSAGE_INVISIBLETIME: a message stays hidden for another time from now on.
@@ -88,7 +100,7 @@ fn ack_one(broker: &Arc<State>, channel: &Channel, request: &RemotingCommand) ->
     Ok((done, put))
 }
 
-fn ack_all(broker: &Arc<State>, request: &RemotingCommand) -> Written {
+async fn ack_all(broker: &Arc<State>, request: &RemotingCommand) -> Written {
     let empty = || Refusal::new(ResponseCode::NO_MESSAGE, "there is nothing to acknowledge");
     if request.body.is_empty() {
         return Err(empty());
@@ -100,7 +112,10 @@ fn ack_all(broker: &Arc<State>, request: &RemotingCommand) -> Written {
     }
     let broker_name = body.broker_name.unwrap_or_default();
     let mut last = None;
-    for ack in &body.acks {
+    for (at, ack) in body.acks.iter().enumerate() {
+        if at % ACKS_PER_TURN == ACKS_PER_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
         last = ack_some(broker, ack, &broker_name)?.or(last);
     }
     Ok((request.response(ResponseCode::SUCCESS), last))
@@ -130,7 +145,12 @@ fn ack_some(
     let offsets = ack.bits.iter().map(offset);
     let offsets: Vec<i64> = offsets
         .filter(|offset| (min..=max).contains(offset))
+        .take(CHECK_POINT_MAX + 1)
         .collect();
+    if offsets.len() > CHECK_POINT_MAX {
+        let remark = format!("more than {CHECK_POINT_MAX} messages of one pop are acknowledged");
+        return Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+    }
     if receipt.is_order() {
         for &offset in &offsets {
             ack_in_order(broker, &key, offset, &receipt)?;

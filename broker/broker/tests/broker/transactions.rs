@@ -720,3 +720,22 @@ async fn records_that_the_broker_did_not_write_move_nothing_and_hold_up_nobody()
     assert_eq!(asked.count(), 2);
     assert_eq!(store.max_offset_in_queue("SCHEDULE_TOPIC_XXXX", 0), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_a_half_message_is_committed_whatever_its_properties_say() {
+    let stack = start().await;
+    // A client says of its own message what a broker says of half messages.
+    let forged = order("forged")
+        .with_property(property::REAL_TOPIC, "secret")
+        .with_property(property::REAL_QID, "2147483647")
+        .with_property(property::PGROUP, PRODUCERS);
+    let forged = begin(&stack, &forged).await;
+    for decision in [COMMIT, ROLLBACK] {
+        let header = end_header(forged, decision);
+        let code = RequestCode::END_TRANSACTION;
+        let response = stack.peer.ask(code, &header).await;
+        assert_eq!(response.code, ResponseCode::SYSTEM_ERROR.0);
+    }
+    assert!(stack.broker.store().queue_ids("secret").is_empty());
+    assert!(stored(&stack, OP_TOPIC, 0).is_empty());
+}
