@@ -91,8 +91,6 @@ fn look_up(broker: &State, header: &EndTransactionRequestHeader) -> Result<Messa
     let half = broker
         .store
         .look_message_by_offset(header.commit_log_offset)
-        // Any other record may say of itself what it likes.
-        .filter(|half| half.message.topic == topic::TRANS_HALF_TOPIC)
         .ok_or_else(|| wrong("Find prepared transaction message failed"))?;
     match find_fault(&half, header) {
         Some(fault) => {
@@ -101,6 +99,10 @@ fn look_up(broker: &State, header: &EndTransactionRequestHeader) -> Result<Messa
                 tracing::warn!(id, fault, suppressed, "a transaction cannot be ended");
             }
             Err(wrong(fault))
+        }
+        // Any other record may say of itself what it likes.
+        None if half.message.topic != topic::TRANS_HALF_TOPIC => {
+            Err(wrong("Find prepared transaction message failed"))
         }
         None => Ok(half),
     }

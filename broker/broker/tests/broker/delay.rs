@@ -273,3 +273,27 @@ async fn a_group_whose_retry_topic_has_no_name_holds_up_nobody() {
     assert_eq!(bodies(&response), ["failed", "behind"]);
     assert!(stack.set_aside().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn thousands_that_are_due_at_once_keep_nobody_from_sending() {
+    const DUE: i64 = 3_000;
+    let stack = Stack::start().await;
+    let store = stack.broker.store();
+    let properties = [("DELAY", "1"), ("REAL_TOPIC", TOPIC), ("REAL_QID", "0")];
+    for _ in 0..DUE {
+        let due = support::stored_by_itself("SCHEDULE_TOPIC_XXXX", "due", &properties);
+        assert!(store.append(due).is_stored());
+    }
+    // To the very moment at which they are due, and looked at. From then on nobody sleeps.
+    sleep(Duration::from_secs(1)).await;
+    let canary = hotfire_protocol::Message::new("canary", "alive");
+    let mut answered_meanwhile = 0;
+    for _ in 0..200 {
+        stack.peer.send_ok(&canary).await;
+        let delivered = store.max_offset_in_queue(TOPIC, 0);
+        answered_meanwhile += usize::from((1..DUE).contains(&delivered));
+    }
+    assert!(answered_meanwhile >= 5, "{answered_meanwhile}");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.max_offset_in_queue(TOPIC, 0), DUE);
+}
