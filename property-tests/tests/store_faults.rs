@@ -15,7 +15,7 @@ use hotfire_protocol::Message;
 use hotfire_protocol::message::property;
 use hotfire_store::{
     FlushDiskType, GetMessageStatus, MessageInner, MessageStore, NotWriteable, PutMessageStatus,
-    StoreConfig,
+    StoreConfig, TimerStore,
 };
 use hotfire_world::seams::disk::{DiskConfig, DiskDisturbance, SimDisk};
 use hotfire_world::seams::net::NetworkConfig;
@@ -231,5 +231,142 @@ fn expired_files_go_from_the_oldest_on_and_slices_of_them_stay_readable() {
         let store = machine.open(FlushDiskType::Async).await;
         assert_eq!(store.min_offset_in_queue("T", 0), min);
         assert_eq!(store.max_offset_in_queue("T", 0), 21);
+    });
+}
+
+fn message_for(queue_id: i32, size: usize) -> MessageInner {
+    let message = Message::new("T", vec![b'x'; size]).with_key("K");
+    MessageInner::new(message, queue_id, ([127, 0, 0, 1], 10911).into())
+}
+
+/// Puts messages until one is refused for want of space, and returns how many were stored.
+async fn fill(store: &MessageStore, size: usize) -> i64 {
+    for stored in 0..1000 {
+        let put = store.put_message(message(size)).await;
+        if !put.is_stored() {
+            assert_eq!(put.status, PutMessageStatus::ServiceNotAvailable);
+            return stored;
+        }
+    }
+    panic!("the disk was never full");
+}
+
+fn count(store: &MessageStore, queue_id: i32) -> i64 {
+    let mut next = store.min_offset_in_queue("T", queue_id);
+    loop {
+        let got = store.get_message("T", queue_id, next, 32, 1 << 20, &|_| true);
+        if got.messages.is_empty() {
+            return next;
+        }
+        next = got.next_begin_offset;
+    }
+}
+
+#[test]
+fn on_a_full_disk_all_that_is_stored_can_be_read_and_room_is_all_that_writing_needs() {
+    with_time(async {
+        for flush in [FlushDiskType::Sync, FlushDiskType::Async] {
+            let machine = Machine::new();
+            let store = machine.open(flush).await;
+            machine.disk.disturb(1, DiskDisturbance::Full);
+            assert_eq!(fill(&store, 4000).await, 0);
+            let why = store.why_not_writeable().unwrap();
+            assert!(why.contains("cannot create the next file"), "{why}");
+            machine.disk.relieve(1);
+            store.put_message(message(4000)).await;
+            machine.disk.disturb(1, DiskDisturbance::Full);
+            let mut stored = 1 + fill(&store, 4000).await;
+            assert!(stored > 1);
+            let why = store.why_not_writeable().unwrap();
+            assert!(why.contains("no storage space"), "{why}");
+            for _ in 0..40 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert!(!store.put_message(message(4000)).await.is_stored());
+                assert_eq!(count(&store, 0), stored);
+            }
+            machine.disk.relieve(1);
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            assert!(store.is_writeable());
+            for _ in 0..10 {
+                let put = store.put_message(message(4000)).await;
+                assert_eq!(put.append.unwrap().queue_offset, stored);
+                stored += 1;
+            }
+            assert_eq!(store.why_not_writeable(), None);
+            assert_eq!(count(&store, 0), stored);
+            store.flush().await.unwrap();
+            machine.universe.kill(machine.node);
+            machine.disk.lose_power();
+            let store = machine.open(flush).await;
+            assert_eq!(count(&store, 0), stored);
+        }
+    });
+}
+
+#[test]
+fn a_message_that_a_full_disk_keeps_from_its_queue_gets_there_when_there_is_space() {
+    with_time(async {
+        let machine = Machine::new();
+        let store = machine.open(FlushDiskType::Async).await;
+        store.put_message(message_for(0, 10)).await;
+        machine.disk.disturb(1, DiskDisturbance::Full);
+        // The log has room, a file for the queue has not.
+        assert!(store.put_message(message_for(1, 10)).await.is_stored());
+        assert_eq!(store.not_writeable(), Some(NotWriteable::DispatchFailed));
+        let why = store.why_not_writeable().unwrap();
+        assert!(why.contains("consume queue or index"), "{why}");
+        let refused = store.put_message(message_for(0, 10)).await;
+        assert_eq!(refused.status, PutMessageStatus::ServiceNotAvailable);
+        assert_eq!((count(&store, 0), count(&store, 1)), (1, 0));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!((count(&store, 0), count(&store, 1)), (1, 0));
+        machine.disk.relieve(1);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!((count(&store, 0), count(&store, 1)), (1, 1));
+        let put = store.put_message(message_for(1, 10)).await;
+        assert_eq!(put.append.unwrap().queue_offset, 1);
+        store.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_store_is_opened_on_a_full_disk_to_be_read_and_goes_on_when_there_is_space() {
+    with_time(async {
+        for crash in [false, true] {
+            let machine = Machine::new();
+            let store = machine.open(FlushDiskType::Async).await;
+            TimerStore::open(&store).await.unwrap();
+            for _ in 0..30 {
+                store.put_message(message_for(0, 1000)).await;
+            }
+            store.flush().await.unwrap();
+            machine.disk.disturb(1, DiskDisturbance::Full);
+            // The log's chunk has room for this one, and its queue has no file.
+            assert!(store.put_message(message_for(1, 10)).await.is_stored());
+            if !crash {
+                store.shutdown().await.unwrap();
+            }
+            machine.universe.kill(machine.node);
+
+            let store = machine.open(FlushDiskType::Async).await;
+            let timers = TimerStore::open(&store).await.unwrap();
+            timers.run(1_700_000_100_000, 10);
+            assert_eq!((count(&store, 0), count(&store, 1)), (30, 0));
+            assert!(!store.put_message(message_for(1, 10)).await.is_stored());
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!((count(&store, 0), count(&store, 1)), (30, 0));
+            machine.disk.relieve(1);
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            assert_eq!((count(&store, 0), count(&store, 1)), (30, 1));
+            for queue_id in [0, 1] {
+                let put = store.put_message(message_for(queue_id, 10)).await;
+                let expected = [30, 1][queue_id as usize];
+                assert_eq!(put.append.unwrap().queue_offset, expected, "{crash}");
+            }
+            let found = store.query_message("T", "K", 64, 0, i64::MAX);
+            assert_eq!(found.records.len(), 33);
+            timers.flush().await.unwrap();
+            store.shutdown().await.unwrap();
+        }
     });
 }

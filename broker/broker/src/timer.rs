@@ -83,7 +83,7 @@ impl NotDiverted {
                 format!("java.lang.NumberFormatException: For input string: \"{text}\""),
             ),
             Self::Form(status) => {
-                let (code, remark) = outcome(config, status);
+                let (code, remark) = outcome(config, None, status);
                 Refusal::new(code, remark.unwrap_or_default())
             }
         }

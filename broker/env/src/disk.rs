@@ -8,12 +8,16 @@ use crate::BoxFuture;
 
 /// Files below one root, named by `/`-separated relative paths.
 ///
-/// Two kinds of access, as RocketMQ has them: fixed-size memory maps for logs and indexes
-/// ([`Disk::map`]), and small whole files for configuration ([`Disk::read`], [`Disk::write`]).
+/// Two kinds of access, as RocketMQ has them: files of fixed size for logs and indexes
+/// ([`Disk::map`]), and small whole files for configuration ([`Disk::read`], [`Disk::replace`]).
+///
+/// A disk without room answers with an error for which [`is_disk_full`] holds: never with a signal,
+/// and never later than when something is written. There may be any number of files; those that are
+/// not in use take no resource of which a process has a limited number.
 ///
 /// A path that is absolute or contains `..` is refused with `InvalidInput`.
 pub trait Disk: Send + Sync {
-    /// Maps a file of exactly `len` bytes, creating it (and its folders) filled with zeros if it
+    /// Opens a file of exactly `len` bytes, creating it (and its folders) filled with zeros if it
     /// does not exist, and extending or cutting it to `len` if it does.
     fn map(&self, path: &str, len: u64) -> io::Result<Arc<dyn MappedFile>>;
 
@@ -89,10 +93,23 @@ impl DiskUsage {
     }
 }
 
-/// A fixed-size memory-mapped file. Writes are visible to reads at once and survive the process;
-/// only [`MappedFile::flush`] makes them survive the machine. Nothing is flushed on drop.
+/// Whether something failed for want of space: the disk or the quota is used up, or the process may
+/// not write files of this size (`ulimit -f`). The same may succeed when there is space again.
 ///
-/// Every range is checked: one that reaches past the end fails with `InvalidInput`.
+/// It never holds for an error of [`MappedFile::flush`]: what was to be written then is lost.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// A file of fixed size, called what RocketMQ calls it. Writes are visible to reads at once and
+/// survive the process; only [`MappedFile::flush`] makes them survive the machine. Nothing is flushed
+/// on drop.
+///
+/// Every range is checked: one that reaches past the end fails with `InvalidInput`. What was never
+/// written reads as zeros and takes no space on the disk. Several threads may use one file; where
+/// one writes what another reads, either sees any mixture of old and new bytes, and nothing worse.
+/// A file that was removed may go on being readable, or fail with `NotFound`.
 pub trait MappedFile: Send + Sync {
     /// The length in bytes.
     fn len(&self) -> u64;
@@ -102,17 +119,33 @@ pub trait MappedFile: Send + Sync {
         self.len() == 0
     }
 
-    /// A range, without copying where the implementation can. The range must not be written again
-    /// while the result lives: that holds for append-only logs below their write position, and the
-    /// caller vouches for it. Use [`MappedFile::read_into`] for anything that is updated in place.
-    fn slice(&self, range: Range<u64>) -> io::Result<Bytes>;
+    /// A copy of a range.
+    fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
+        // Nothing is allocated for a range that cannot be read.
+        if range.start > range.end || range.end > self.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{range:?} is no range of a file of {} bytes", self.len()),
+            ));
+        }
+        let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let mut copy = vec![0; len];
+        self.read_into(range.start, &mut copy)?;
+        Ok(copy.into())
+    }
 
     /// Copies a range that starts at `at` into `target`.
     fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()>;
 
-    /// Writes at a position. Two writers of one range is the caller's mistake.
+    /// Writes at a position. If it fails, any part may have been written.
     fn write(&self, at: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Makes a range durable. The event loop is not blocked meanwhile.
+    /// The first range at or behind `at` that may hold anything but zeros, or none. It may hold
+    /// zeros; what lies before it and behind `at` does.
+    fn data_from(&self, at: u64) -> io::Result<Option<Range<u64>>>;
+
+    /// Makes a range durable, and perhaps more than that. The event loop is not blocked meanwhile.
+    /// After a failure it is not known what the disk has of the range, and another flush does not
+    /// tell.
     fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>>;
 }

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use clock::Clock;
 pub use defect::{Defect, Defects};
-pub use disk::{DirEntry, Disk, DiskUsage, MappedFile};
+pub use disk::{DirEntry, Disk, DiskUsage, MappedFile, is_disk_full};
 pub use entropy::{Entropy, EntropyExt, SeededEntropy};
 pub use log::{LogLimit, Shown};
 pub use network::{ByteStream, Connection, Listener, Network};

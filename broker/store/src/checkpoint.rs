@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use hotfire_env::{Disk, MappedFile};
+use hotfire_env::{Disk, MappedFile, is_disk_full};
 
 /// The length of the file.
 const FILE_SIZE: u64 = 4096;
@@ -55,6 +55,21 @@ impl Checkpoint {
     }
 }
 
+/// Has a small file take the space on the disk that it will need, so that it can be written later
+/// when the disk is full. One that has no space now is tried again when it is written.
+///
+/// # Errors
+/// The disk refuses for another reason.
+pub(crate) fn take_space(file: &dyn MappedFile) -> io::Result<()> {
+    if file.data_from(0)?.is_some() {
+        return Ok(());
+    }
+    match file.write(0, &vec![0; file.len() as usize]) {
+        Err(error) if is_disk_full(&error) => Ok(()),
+        other => other,
+    }
+}
+
 /// The file that holds the checkpoint.
 pub(crate) struct CheckpointFile {
     map: Arc<dyn MappedFile>,
@@ -64,6 +79,7 @@ impl CheckpointFile {
     /// Opens the file, or creates it.
     pub fn open(disk: &dyn Disk, path: &str) -> io::Result<(Self, Checkpoint)> {
         let map = disk.map(path, FILE_SIZE)?;
+        take_space(&*map)?;
         let mut bytes = [0; 24];
         map.read_into(0, &mut bytes)?;
         Ok((Self { map }, Checkpoint::decode(bytes)))

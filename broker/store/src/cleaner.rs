@@ -2,8 +2,7 @@
 //! `CleanConsumeQueueService`).
 //!
 //! Files go from the oldest on and one at a time, the newest never; each removal is made durable
-//! before the next, so that a crash leaves no gap. Readers that hold a slice of a removed file keep
-//! it alive.
+//! before the next, so that a crash leaves no gap.
 
 use std::io;
 use std::sync::Arc;
@@ -163,7 +162,9 @@ impl Inner {
         let _progress = self.progress.lock();
         let log_start = self.log.start() as i64;
         for queue in self.queues.all() {
-            queue.delete_expired(log_start)?;
+            if queue.delete_expired(log_start)? > 0 {
+                self.queues.note_changed(&queue);
+            }
         }
         match &self.index {
             Some(index) => index.delete_expired(log_start).map(drop),

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use hotfire_env::Disk;
 
@@ -48,6 +48,8 @@ pub(crate) struct ConsumeQueue {
     zeroed: AtomicU64,
     /// The commit log offset behind the newest record that is indexed here.
     indexed_to: AtomicI64,
+    /// Whether it is among the queues that a flush looks at.
+    pub listed: AtomicBool,
 }
 
 impl ConsumeQueue {
@@ -94,6 +96,7 @@ impl ConsumeQueue {
             flushed: AtomicU64::new(start),
             zeroed: AtomicU64::new(0),
             indexed_to: AtomicI64::new(0),
+            listed: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +113,12 @@ impl ConsumeQueue {
     /// The queue offset that the next appended message gets.
     pub fn next_assigned(&self) -> i64 {
         self.assigned.load(Ordering::Acquire)
+    }
+
+    /// Notes that a record with an offset before `next` is in the log: where dispatch goes on after a
+    /// recovery that found the disk full, nobody has told yet.
+    pub fn raise_assigned(&self, next: i64) {
+        self.assigned.fetch_max(next, Ordering::AcqRel);
     }
 
     /// Notes that offsets up to `next` have been given out. Call it with the append lock held.
@@ -142,7 +151,7 @@ impl ConsumeQueue {
     /// Reads up to `units.len()` units from a queue offset on, to the end of the file at most, and
     /// returns their number.
     pub fn read(&self, offset: i64, units: &mut [CqUnit]) -> usize {
-        const CHUNK: usize = 32;
+        const CHUNK: usize = 256;
         let Some(at) = u64::try_from(offset)
             .ok()
             .and_then(|offset| offset.checked_mul(UNIT_SIZE))
@@ -255,7 +264,10 @@ impl ConsumeQueue {
     fn truncate(&self, at: u64) -> io::Result<()> {
         let file_size = self.files.file_size();
         self.end.store(at, Ordering::Release);
-        self.files.remove_from(at.next_multiple_of(file_size))?;
+        // A file that begins here is kept for what will be written again: a full disk may have no
+        // room for a new one.
+        self.files
+            .remove_from((at + 1).next_multiple_of(file_size))?;
         let stale = self.files.zero_behind(at, ZERO_RUN)?;
         if stale > 0 {
             self.zeroed.fetch_max(at + stale, Ordering::AcqRel);
@@ -295,6 +307,7 @@ impl ConsumeQueue {
         if crashed {
             return self.truncate(end);
         }
+        self.files.set_dir_durable();
         self.flushed.store(end, Ordering::Release);
         Ok(())
     }

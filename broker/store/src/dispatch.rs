@@ -170,7 +170,9 @@ impl Dispatcher<'_> {
                 }
                 Indexed::Written => {}
             }
+            self.queues.note_changed(&queue);
             if matches!(indexed, Indexed::Written | Indexed::BehindGap) {
+                queue.raise_assigned(record.queue_offset.saturating_add(1));
                 arrived(Arrived {
                     queue,
                     logic_offset: record.queue_offset + 1,

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hotfire_env::defect;
+use hotfire_env::{BoxFuture, defect};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::group_commit::FlushPolicy;
-use crate::mapped_files::{PAGE, sync_dirs};
+use crate::mapped_files::{PAGE, sync_dirs, wait_for_all};
 use crate::message::{PutMessageStatus, PutResult};
 use crate::state::NotWriteable;
 use crate::store::{Inner, MessageStore};
@@ -133,14 +133,16 @@ impl Inner {
 
     async fn flush_built_files(&self, least_pages: u64) -> io::Result<Option<i64>> {
         let mut dirs = BTreeSet::new();
-        for queue in self.queues.all() {
+        let changed = self.queues.take_changed(least_pages);
+        let mut flushes: Vec<BoxFuture<'_, io::Result<()>>> = Vec::new();
+        for queue in &changed {
             if let Some(range) = queue.dirty(least_pages) {
-                queue.flush(range).await?;
-                queue.take_dirty_dirs(&mut dirs);
-            } else if least_pages == 0 {
-                // Files may have been removed.
-                queue.take_dirty_dirs(&mut dirs);
+                flushes.push(Box::pin(queue.flush(range)));
             }
+        }
+        wait_for_all(flushes).await?;
+        for queue in &changed {
+            queue.take_dirty_dirs(&mut dirs);
         }
         let index_full = match &self.index {
             Some(index) if least_pages == 0 => index.flush(&mut dirs).await?,

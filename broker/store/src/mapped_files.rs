@@ -1,8 +1,8 @@
-//! One long byte space over a row of mapped files of one size, each named by the offset of its
+//! One long byte space over a row of files of one size, each named by the offset of its
 //! first byte, as commit logs and consume queues are kept (`MappedFileQueue`).
 //!
-//! Invariants: the files are in order and without gaps; all have the same length; a reader that
-//! holds a file keeps it alive, also when it has been deleted.
+//! Invariants: the files are in order and without gaps; all have the same length. What was never
+//! written reads as zeros and takes no space: every write may find the disk full.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use hotfire_env::{Disk, MappedFile};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hotfire_env::{BoxFuture, Disk, MappedFile};
 use parking_lot::RwLock;
 
 use crate::StoreError;
@@ -64,6 +66,11 @@ impl MappedFiles {
             files: RwLock::new(VecDeque::new()),
             dir_dirty: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that the life that made the files made their names durable.
+    pub fn set_dir_durable(&self) {
+        self.dir_dirty.store(false, Ordering::Release);
     }
 
     /// Opens the files of a folder. What is not named by 20 digits is left alone. The files behind
@@ -180,8 +187,7 @@ impl MappedFiles {
         Ok(segment)
     }
 
-    /// A range within one file, without copying where the disk can. It must lie below what has been
-    /// written for good.
+    /// A copy of a range within one file.
     pub fn slice(&self, offset: u64, len: u64) -> Option<Bytes> {
         let segment = self.find(offset)?;
         let at = offset - segment.start;
@@ -285,25 +291,31 @@ impl MappedFiles {
     /// store left there must never be read as data again. Returns the number of bytes up to the
     /// last one that was not zero.
     ///
-    /// The search stops after `give_up` zeros in a row, so that a large, mostly empty file is not
-    /// read whole.
+    /// Only what takes space on the disk is read; on a disk that does not tell what does, the search
+    /// stops after `give_up` zeros in a row, so that a large, mostly empty file is not read whole.
     pub fn zero_behind(&self, from: u64, give_up: u64) -> io::Result<u64> {
+        const CHUNK: u64 = 64 << 10;
         let Some(segment) = self.find(from) else {
             return Ok(0);
         };
-        let mut chunk = vec![0; 64 << 10];
-        let zeros = vec![0; chunk.len()];
-        let (mut at, mut stale) = (from - segment.start, 0);
-        let begin = at;
-        while at < segment.map.len() && at - begin - stale < give_up {
-            let len = (segment.map.len() - at).min(chunk.len() as u64);
-            let part = &mut chunk[..len as usize];
-            segment.map.read_into(at, part)?;
-            if let Some(last) = part.iter().rposition(|&byte| byte != 0) {
-                segment.map.write(at, &zeros[..=last])?;
-                stale = at + last as u64 + 1 - begin;
+        let begin = from - segment.start;
+        let (mut at, mut stale, mut zeros_read) = (begin, 0, 0);
+        let (mut chunk, mut zeros) = (Vec::new(), Vec::new());
+        while zeros_read < give_up
+            && let Some(data) = segment.map.data_from(at)?
+        {
+            let len = (data.end - data.start).min(CHUNK);
+            chunk.resize(len as usize, 0);
+            segment.map.read_into(data.start, &mut chunk)?;
+            if let Some(last) = chunk.iter().rposition(|&byte| byte != 0) {
+                zeros.resize(zeros.len().max(last + 1), 0);
+                segment.map.write(data.start, &zeros[..=last])?;
+                stale = data.start + last as u64 + 1 - begin;
+                zeros_read = len - (last as u64 + 1);
+            } else {
+                zeros_read += len;
             }
-            at += len;
+            at = data.start + len;
         }
         Ok(stale)
     }
@@ -319,8 +331,36 @@ fn parse_name(name: &str) -> Option<u64> {
 
 /// Makes the entries of folders durable.
 pub(crate) async fn sync_dirs(disk: &dyn Disk, dirs: &BTreeSet<String>) -> io::Result<()> {
+    let mut syncs: Vec<BoxFuture<'_, io::Result<()>>> = Vec::with_capacity(dirs.len());
     for dir in dirs {
-        disk.sync_dir(dir).await?;
+        syncs.push(Box::pin(async move {
+            match disk.sync_dir(dir).await {
+                // It was removed meanwhile, with what was in it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        }));
+    }
+    wait_for_all(syncs).await
+}
+
+/// Waits for flushes: a few one after the other, so that they do not compete with the commit log for
+/// the disk; of very many, which would take minutes, several at once.
+pub(crate) async fn wait_for_all(flushes: Vec<BoxFuture<'_, io::Result<()>>>) -> io::Result<()> {
+    const FEW: usize = 64;
+    const AT_ONCE: usize = 32;
+    let at_once = if flushes.len() <= FEW { 1 } else { AT_ONCE };
+    let mut running = FuturesUnordered::new();
+    for flush in flushes {
+        running.push(flush);
+        if running.len() >= at_once
+            && let Some(done) = running.next().await
+        {
+            done?;
+        }
+    }
+    while let Some(done) = running.next().await {
+        done?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
-use hotfire_env::Env;
+use hotfire_env::{Env, is_disk_full};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
@@ -13,7 +13,7 @@ use crate::index::Index;
 use crate::mapped_files::MappedFiles;
 use crate::queues::Queues;
 use crate::recovery::{self, Recovery};
-use crate::state::{NotWriteable, State};
+use crate::state::{NotWriteable, State, Trouble};
 use crate::store::{Inner, MessageStore, Services};
 use crate::{StoreConfig, StoreError, StoreObserver};
 use crate::{cleaner, flush};
@@ -94,14 +94,23 @@ impl MessageStore {
                 observer.queue_recovered(&queue.topic, queue.queue_id, queue.max_offset());
             }
         }
-        let tail = recovered.log.tail(recovered.progress.store_timestamp);
+        let tail = recovered.log.tail(recovered.store_timestamp);
+        let state = State::default();
+        let behind = recovered.progress.position < recovered.log.end();
+        state.set(NotWriteable::DispatchFailed, behind);
+        let dispatch_trouble = Trouble::default();
+        if behind {
+            dispatch_trouble.note(&"the disk was full when the store was opened");
+        }
         let (stop, _) = watch::channel(false);
         let inner = Arc::new(Inner {
             env: env.clone(),
             log: recovered.log,
             queues,
             index,
-            state: State::default(),
+            state,
+            append_trouble: Trouble::default(),
+            dispatch_trouble,
             observer,
             tail: Mutex::new(tail),
             locked_since: AtomicI64::new(0),
@@ -156,8 +165,13 @@ impl Inner {
     async fn make_durable(&self, abort: &str) -> Result<(), StoreError> {
         let disk = self.env.disk();
         let root = &self.config.store_path_root_dir;
-        disk.write(abort, self.env.process_id().to_string().as_bytes())
-            .map_err(StoreError::io("write", abort))?;
+        match disk.write(abort, self.env.process_id().to_string().as_bytes()) {
+            // That it is there is what counts; a full disk has room for an empty file.
+            Err(error) if is_disk_full(&error) && disk.exists(abort).unwrap_or(false) => {
+                tracing::error!(%error, "the disk is full: the store can only be read");
+            }
+            other => other.map_err(StoreError::io("write", abort))?,
+        }
         for dir in [root.as_str(), ""] {
             disk.sync_dir(dir)
                 .await
@@ -166,9 +180,14 @@ impl Inner {
         self.flush_log()
             .await
             .map_err(StoreError::io("flush", "commitlog"))?;
-        self.flush_built(0)
-            .await
-            .map_err(StoreError::io("flush", "consumequeue"))
+        match self.flush_built(0).await {
+            // The checkpoint stands still until there is space.
+            Err(error) if is_disk_full(&error) => {
+                tracing::error!(%error, "the disk is full: the checkpoint cannot be written");
+                Ok(())
+            }
+            other => other.map_err(StoreError::io("flush", "consumequeue")),
+        }
     }
 
     fn start(self: &Arc<Self>) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use hotfire_env::defect;
+use hotfire_env::{defect, is_disk_full};
 use hotfire_protocol::frame::FRAME_MAX;
 use hotfire_protocol::message::record::{self, EncodeError};
 use hotfire_protocol::message::{property, sys_flag};
@@ -280,6 +280,9 @@ impl Inner {
             let more_offsets = stamp_all(records, queue_offset, at, now);
             self.log.write(&mut tail, at, records.bytes)?;
             tail.last_store_timestamp = now;
+            if self.append_trouble.clear() {
+                tracing::info!("the commit log is appended to again");
+            }
             if records.takes_offsets {
                 queue.set_assigned(queue_offset + records.count as i64);
             }
@@ -306,7 +309,17 @@ impl Inner {
     }
 
     fn failure(&self, error: &AppendError) -> PutMessageStatus {
-        tracing::warn!(%error, "cannot append to the commit log");
+        match error {
+            AppendError::NoFile(cause) | AppendError::Write(cause) => {
+                if self.append_trouble.note(error) {
+                    tracing::error!(%error, "cannot append to the commit log");
+                }
+                if is_disk_full(cause) {
+                    return PutMessageStatus::ServiceNotAvailable;
+                }
+            }
+            _ => tracing::warn!(%error, "cannot append to the commit log"),
+        }
         match error {
             AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
             AppendError::TooLarge | AppendError::LooksTorn => PutMessageStatus::MessageIllegal,

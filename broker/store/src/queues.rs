@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hotfire_env::Disk;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use crate::StoreError;
@@ -19,6 +20,8 @@ pub(crate) struct Queues {
     root: String,
     file_size: u64,
     topics: RwLock<Topics>,
+    /// The queues that may have something to flush, each once.
+    changed: Mutex<Vec<Arc<ConsumeQueue>>>,
 }
 
 impl Queues {
@@ -48,12 +51,41 @@ impl Queues {
                 }
             }
         }
-        Ok(Self {
+        let queues = Self {
             disk,
             root,
             file_size,
             topics: RwLock::new(topics),
-        })
+            changed: Mutex::default(),
+        };
+        // An earlier life may have left something to flush, and recovery will.
+        queues
+            .all()
+            .iter()
+            .for_each(|queue| queues.note_changed(queue));
+        Ok(queues)
+    }
+
+    /// Notes that a queue has something to flush. Call it after the change.
+    pub fn note_changed(&self, queue: &Arc<ConsumeQueue>) {
+        if !queue.listed.swap(true, Ordering::AcqRel) {
+            self.changed.lock().push(queue.clone());
+        }
+    }
+
+    /// The queues for which it is worth a flush, in the order of topic and id: everything that has
+    /// changed if `least_pages` is 0, else those with so many dirty pages. The others are kept for
+    /// the next call.
+    pub fn take_changed(&self, least_pages: u64) -> Vec<Arc<ConsumeQueue>> {
+        let worth =
+            |queue: &mut Arc<ConsumeQueue>| least_pages == 0 || queue.dirty(least_pages).is_some();
+        let mut taken: Vec<_> = self.changed.lock().extract_if(.., worth).collect();
+        for queue in &taken {
+            // What changes from here on is noted anew.
+            queue.listed.store(false, Ordering::Release);
+        }
+        taken.sort_by(|a, b| (&a.topic, a.queue_id).cmp(&(&b.topic, b.queue_id)));
+        taken
     }
 
     /// A queue, if a message was ever meant for it.
@@ -112,6 +144,7 @@ impl Queues {
     /// Forgets everything and removes all files.
     pub fn destroy(&self) -> io::Result<()> {
         self.topics.write().clear();
+        self.changed.lock().clear();
         self.disk.remove(&self.root)
     }
 }

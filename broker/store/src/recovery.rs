@@ -16,7 +16,7 @@
 
 use std::io;
 
-use hotfire_env::Disk;
+use hotfire_env::{Disk, is_disk_full};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{CommitLog, Entry, entry, store_timestamp};
@@ -49,9 +49,19 @@ pub(crate) struct Recovery<'a> {
 /// A log that is fit for use.
 pub(crate) struct Recovered {
     pub log: CommitLog,
+    /// How far it was dispatched: not to the end if the disk is full.
     pub progress: Progress,
+    /// When the last record was stored; 0 if none was seen.
+    pub store_timestamp: i64,
     /// What was given up behind the end, in bytes.
     pub truncated_bytes: u64,
+}
+
+/// How far what is built from the log was built.
+enum Built {
+    Whole,
+    /// The disk is full.
+    UpTo(Progress),
 }
 
 /// What scanning the log found.
@@ -73,6 +83,7 @@ impl Recovery<'_> {
             return Ok(Recovered {
                 log: CommitLog::new(files, 0, 0),
                 progress: Progress::default(),
+                store_timestamp: 0,
                 truncated_bytes: 0,
             });
         };
@@ -97,16 +108,21 @@ impl Recovery<'_> {
             scanned.end
         };
         let log = CommitLog::new(files, scanned.end, flushed);
-        self.build(&log, from).map_err(failed("rebuild"))?;
+        let mut progress = Progress {
+            position: scanned.end,
+            store_timestamp: scanned.store_timestamp,
+        };
+        match self.build(&log, from).map_err(failed("rebuild"))? {
+            Built::Whole => {}
+            Built::UpTo(reached) => progress = reached,
+        }
         if let Some(index) = self.index.filter(|_| self.crashed) {
             index.sync_dirs().await.map_err(failed("sync"))?;
         }
         Ok(Recovered {
             log,
-            progress: Progress {
-                position: scanned.end,
-                store_timestamp: scanned.store_timestamp,
-            },
+            progress,
+            store_timestamp: scanned.store_timestamp,
             truncated_bytes,
         })
     }
@@ -212,7 +228,7 @@ impl Recovery<'_> {
     }
 
     /// Cuts the consume queues and the index to the log and dispatches what they may lack.
-    fn build(&self, log: &CommitLog, scanned_from: u64) -> io::Result<()> {
+    fn build(&self, log: &CommitLog, scanned_from: u64) -> io::Result<Built> {
         let (start, end) = (log.start(), log.end());
         // After a crash whatever the checkpoint does not vouch for is written anew: it may be what a
         // life before the last had given up.
@@ -234,37 +250,56 @@ impl Recovery<'_> {
             from.min(index_from.max(end.saturating_sub(REINDEX_MAX)))
         });
         let from = from.max(start);
-        let found_gap = self.dispatch(log, from)?;
-        if found_gap && from > start {
+        let (mut built, found_gap) = self.dispatch(log, from)?;
+        if found_gap && from > start && matches!(built, Built::Whole) {
             tracing::warn!("a consume queue has a gap: dispatching the whole commit log again");
-            self.dispatch(log, start)?;
+            (built, _) = self.dispatch(log, start)?;
         }
         for queue in self.queues.all() {
             queue.correct_min(start as i64);
             queue.set_assigned(queue.max_offset());
         }
-        Ok(())
+        Ok(built)
     }
 
-    /// Dispatches from an offset to the end; true if a queue lacks records from before.
-    fn dispatch(&self, log: &CommitLog, from: u64) -> io::Result<bool> {
+    /// Dispatches from an offset to the end, or to where the disk is full; true if a queue lacks
+    /// records from before.
+    fn dispatch(&self, log: &CommitLog, from: u64) -> io::Result<(Built, bool)> {
         let mut progress = Progress {
             position: from,
             ..Progress::default()
         };
-        let dispatcher = Dispatcher {
-            log,
-            queues: self.queues,
-            index: self.index,
-            delay_levels: &self.config.delay_levels,
-            refresh: true,
-            skips_index: false,
-        };
         let mut found_gap = false;
-        dispatcher.run(&mut progress, log.end(), &[], &mut |arrived| {
-            found_gap |= arrived.behind_gap;
-        })?;
-        Ok(found_gap)
+        let mut run = |progress: &mut Progress, index| {
+            let dispatcher = Dispatcher {
+                log,
+                queues: self.queues,
+                index,
+                delay_levels: &self.config.delay_levels,
+                refresh: true,
+                skips_index: false,
+            };
+            dispatcher.run(progress, log.end(), &[], &mut |arrived| {
+                found_gap |= arrived.behind_gap;
+            })
+        };
+        let is_full = |result: &io::Result<()>| result.as_ref().is_err_and(is_disk_full);
+        let whole = run(&mut progress, self.index);
+        if !is_full(&whole) {
+            whole?;
+            return Ok((Built::Whole, found_gap));
+        }
+        let reached = progress;
+        tracing::error!(
+            position = reached.position,
+            "the disk is full: what is behind is dispatched when there is space"
+        );
+        // An index file needs more room than the units, whose place the queues often have.
+        let queues = run(&mut progress, None);
+        if !is_full(&queues) {
+            queues?;
+        }
+        Ok((Built::UpTo(reached), found_gap))
     }
 }
 

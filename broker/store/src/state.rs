@@ -1,6 +1,9 @@
 //! Whether a store takes messages, and why not (`RunningFlags`).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use parking_lot::Mutex;
 
 /// A reason not to take messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,5 +57,35 @@ impl State {
             return None;
         }
         Self::ALL.into_iter().find(|&reason| self.has(reason))
+    }
+}
+
+/// What went wrong last with something that is tried again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    lasts: AtomicBool,
+    what: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    /// Notes what went wrong; true if nothing had been wrong before.
+    pub fn note(&self, what: &dyn Display) -> bool {
+        *self.what.lock() = Some(what.to_string());
+        !self.lasts.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes that it went well; true if something had been wrong before.
+    pub fn clear(&self) -> bool {
+        // Nothing but a load where all is well.
+        let lasted = self.lasts.load(Ordering::Acquire) && self.lasts.swap(false, Ordering::AcqRel);
+        if lasted {
+            *self.what.lock() = None;
+        }
+        lasted
+    }
+
+    /// What is wrong, if anything is.
+    pub fn what(&self) -> Option<String> {
+        self.what.lock().clone()
     }
 }

@@ -16,7 +16,7 @@ use crate::dispatch::{Arrival, Arrived, Dispatcher, Progress};
 use crate::group_commit::GroupCommit;
 use crate::index::Index;
 use crate::queues::Queues;
-use crate::state::{NotWriteable, State};
+use crate::state::{NotWriteable, State, Trouble};
 use crate::{FlushDiskType, StoreObserver};
 
 /// Called for every message that has become visible.
@@ -38,6 +38,10 @@ pub(crate) struct Inner {
     pub queues: Queues,
     pub index: Option<Index>,
     pub state: State,
+    /// Why records could not be appended lately.
+    pub append_trouble: Trouble,
+    /// Why they could not be dispatched.
+    pub dispatch_trouble: Trouble,
     pub observer: Option<Arc<dyn StoreObserver>>,
     /// The append lock.
     pub tail: Mutex<Tail>,
@@ -114,11 +118,19 @@ impl Inner {
             .state
             .set(NotWriteable::DispatchFailed, result.is_err());
         match result {
-            Err(error) if changed => {
-                tracing::error!(%error, "dispatch failed: no messages are taken until it succeeds");
+            Err(error) => {
+                self.dispatch_trouble.note(&error);
+                if changed {
+                    tracing::error!(%error,
+                        "dispatch failed: no messages are taken until it succeeds");
+                }
             }
-            Ok(()) if changed => tracing::info!("dispatch goes on: messages are taken again"),
-            _ => {}
+            Ok(()) => {
+                self.dispatch_trouble.clear();
+                if changed {
+                    tracing::info!("dispatch goes on: messages are taken again");
+                }
+            }
         }
     }
 }
@@ -133,6 +145,25 @@ impl MessageStore {
     /// Why no messages are taken; `None` if they are.
     pub fn not_writeable(&self) -> Option<NotWriteable> {
         self.inner.state.reason()
+    }
+
+    /// Why no messages are taken, or why the last one could not be stored, for people to read;
+    /// `None` if all is well.
+    pub fn why_not_writeable(&self) -> Option<String> {
+        let inner = &self.inner;
+        let Some(reason) = inner.state.reason() else {
+            return inner.append_trouble.what();
+        };
+        let why = match reason {
+            NotWriteable::ShutDown => "the store is shut down".to_owned(),
+            NotWriteable::FlushFailed => "the disk failed to flush the commit log".to_owned(),
+            NotWriteable::DiskFull => "the disk is full".to_owned(),
+            NotWriteable::DispatchFailed => format!(
+                "a consume queue or index file cannot be written: {}",
+                inner.dispatch_trouble.what().unwrap_or_default()
+            ),
+        };
+        Some(why)
     }
 
     /// Whether messages are taken.

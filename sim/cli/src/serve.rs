@@ -88,6 +88,7 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
     files::create_folder(&request.data)?;
     let runtime = real::runtime().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
+        real::catch_file_size_signal().map_err(|error| format!("cannot start: {error}"))?;
         let env = real::env(&request.data, None);
         // Certificates lie anywhere.
         let root = real::env("/", None);

@@ -147,7 +147,7 @@ fn committed(
     request: &RemotingCommand,
 ) -> Answer {
     if !put.is_stored() {
-        let (code, remark) = outcome(&broker.config(), put.status);
+        let (code, remark) = outcome(&broker.config(), Some(&broker.store), put.status);
         return Err(Refusal::new(code, remark.unwrap_or_default()));
     }
     note_decided(broker, half_offset);

@@ -499,7 +499,7 @@ fn answered(
     let took = answer.started.elapsed();
     broker.stats.lock().store.put(stored, took);
     let mut response = answer.response;
-    let (code, remark) = outcome(config, put.status);
+    let (code, remark) = outcome(config, Some(&broker.store), put.status);
     response.code = code.0;
     response.remark = remark;
     if let Some(append) = &put.append

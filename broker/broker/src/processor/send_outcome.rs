@@ -1,13 +1,14 @@
 //! What the outcome of an append means to its sender (`SendMessageProcessor.handlePutMessageResult`).
 
 use hotfire_protocol::ResponseCode;
-use hotfire_store::PutMessageStatus;
+use hotfire_store::{MessageStore, PutMessageStatus};
 
 use crate::config::BrokerConfig;
 
-/// The code of the answer and, if nothing was stored, why.
+/// The code of the answer and, if nothing was stored, why: what the store says, if it was asked.
 pub(crate) fn outcome(
     config: &BrokerConfig,
+    store: Option<&MessageStore>,
     status: PutMessageStatus,
 ) -> (ResponseCode, Option<String>) {
     use PutMessageStatus::{
@@ -22,7 +23,7 @@ pub(crate) fn outcome(
         SlaveNotAvailable => return (ResponseCode::SLAVE_NOT_AVAILABLE, None),
         CreateMappedFileFailed => (
             ResponseCode::SYSTEM_ERROR,
-            "create mapped file failed: the disk is full or broken".to_owned(),
+            format!("create mapped file failed: {}", why(store)),
         ),
         MessageIllegal | PropertiesSizeExceeded => (
             ResponseCode::MESSAGE_ILLEGAL,
@@ -34,8 +35,7 @@ pub(crate) fn outcome(
         ),
         ServiceNotAvailable => (
             ResponseCode::SERVICE_NOT_AVAILABLE,
-            "service not available now: the disk is full or has failed, or the store is shut down"
-                .to_owned(),
+            format!("service not available now: {}", why(store)),
         ),
         OsPageCacheBusy => (
             ResponseCode::SYSTEM_BUSY,
@@ -44,4 +44,10 @@ pub(crate) fn outcome(
         UnknownError => (ResponseCode::SYSTEM_ERROR, "UNKNOWN_ERROR".to_owned()),
     };
     (code, Some(remark))
+}
+
+/// What is wrong with the store. It may be well again by now.
+fn why(store: Option<&MessageStore>) -> String {
+    let why = store.and_then(MessageStore::why_not_writeable);
+    why.unwrap_or_else(|| "it could not store the message; it can again".to_owned())
 }

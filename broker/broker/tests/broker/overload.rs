@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hotfire_env::real::{RealDisk, TokioSpawner};
 use hotfire_env::{
     BoxFuture, Defects, DirEntry, Disk, DiskUsage, Env, MappedFile, Network, Seams, SeededEntropy,
@@ -68,14 +67,14 @@ impl MappedFile for SlowFile {
     fn len(&self) -> u64 {
         self.0.len()
     }
-    fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        self.0.slice(range)
-    }
     fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()> {
         self.0.read_into(at, target)
     }
     fn write(&self, at: u64, data: &[u8]) -> io::Result<()> {
         self.0.write(at, data)
+    }
+    fn data_from(&self, at: u64) -> io::Result<Option<Range<u64>>> {
+        self.0.data_from(at)
     }
     fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>> {
         let file = self.0.clone();

@@ -1,18 +1,17 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
-
+use super::file::{OpenFiles, RealFile, open_or_create};
 use crate::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
 
-/// Files below a root folder, mapped by memmap2; flushes run on tokio's blocking pool.
+/// Files below a root folder; flushes run on tokio's blocking pool. See [`RealFile`] for how files of
+/// fixed size are accessed.
 pub struct RealDisk {
     root: PathBuf,
+    open: Arc<OpenFiles>,
     /// Held while a file is replaced.
     replacing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -20,8 +19,15 @@ pub struct RealDisk {
 impl RealDisk {
     /// A disk below `root`, which is created when something is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::keeping_open(root, OpenFiles::usual_capacity())
+    }
+
+    /// As [`RealDisk::new`], with at most `files` descriptors kept for files of fixed size, however
+    /// many of them there are.
+    pub fn keeping_open(root: impl Into<PathBuf>, files: usize) -> Self {
         Self {
             root: root.into(),
+            open: Arc::new(OpenFiles::new(files)),
             replacing: Arc::default(),
         }
     }
@@ -42,32 +48,14 @@ impl RealDisk {
     }
 }
 
-fn create_parent(path: &Path) -> io::Result<()> {
+pub(super) fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
-}
-
-/// Opens a file for reading and writing, with what is in it.
-fn open_or_create(path: &Path) -> io::Result<File> {
-    create_parent(path)?;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
 }
 
 impl Disk for RealDisk {
     fn map(&self, path: &str, len: u64) -> io::Result<Arc<dyn MappedFile>> {
-        let file = open_or_create(&self.resolve(path)?)?;
-        if file.metadata()?.len() != len {
-            file.set_len(len)?;
-        }
-        let map_len = usize::try_from(len).map_err(io::Error::other)?;
-        let map = MmapOptions::new().len(map_len).map_raw(&file)?;
-        Ok(Arc::new(RealMap {
-            shared: Arc::new(Map { map, len }),
-        }))
+        let file: Arc<dyn MappedFile> = RealFile::open(&self.open, self.resolve(path)?, len)?;
+        Ok(file)
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
@@ -145,7 +133,8 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Send + Sync>> {
-        let file = open_or_create(&self.resolve(path)?)?;
+        let path = self.resolve(path)?;
+        let file = self.open.retrying(|| open_or_create(&path))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -194,107 +183,12 @@ fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
     }
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+pub(super) async fn blocking(
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
-}
-
-struct Map {
-    map: MmapRaw,
-    len: u64,
-}
-
-impl Map {
-    /// The checked range as offset and length in memory.
-    fn range(&self, start: u64, len: u64) -> io::Result<(usize, usize)> {
-        match start.checked_add(len) {
-            Some(end) if end <= self.len => Ok((start as usize, len as usize)),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "{len} bytes at {start} reach past the file's end at {}",
-                    self.len
-                ),
-            )),
-        }
-    }
-}
-
-struct RealMap {
-    shared: Arc<Map>,
-}
-
-/// A part of a map that keeps the map alive.
-struct Slice {
-    map: Arc<Map>,
-    start: usize,
-    len: usize,
-}
-
-impl AsRef<[u8]> for Slice {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: `start..start + len` was checked against the map's length when the slice was made,
-        // and `map` keeps the mapping alive. `MappedFile::slice` obliges its caller not to write the
-        // range while the slice lives, so no one mutates these bytes behind the shared reference.
-        unsafe { std::slice::from_raw_parts(self.map.map.as_ptr().add(self.start), self.len) }
-    }
-}
-
-impl MappedFile for RealMap {
-    fn len(&self) -> u64 {
-        self.shared.len
-    }
-
-    fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let (start, len) = self
-            .shared
-            .range(range.start, range.end.saturating_sub(range.start))?;
-        Ok(Bytes::from_owner(Slice {
-            map: self.shared.clone(),
-            start,
-            len,
-        }))
-    }
-
-    fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()> {
-        let (start, len) = self.shared.range(at, target.len() as u64)?;
-        // SAFETY: the source range was checked against the map's length, the target is a separate
-        // allocation of exactly `len` bytes, and bytes have no invalid values.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.shared.map.as_ptr().add(start),
-                target.as_mut_ptr(),
-                len,
-            );
-        }
-        Ok(())
-    }
-
-    fn write(&self, at: u64, data: &[u8]) -> io::Result<()> {
-        let (start, len) = self.shared.range(at, data.len() as u64)?;
-        // SAFETY: the target range was checked against the map's length; `data` cannot overlap it,
-        // because the only references into a map are slices of ranges that are not written again.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                data.as_ptr(),
-                self.shared.map.as_mut_ptr().add(start),
-                len,
-            );
-        }
-        Ok(())
-    }
-
-    fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>> {
-        let map = self.shared.clone();
-        Box::pin(async move {
-            let (start, len) = map.range(range.start, range.end.saturating_sub(range.start))?;
-            if len == 0 {
-                return Ok(());
-            }
-            blocking(move || map.map.flush_range(start, len)).await
-        })
-    }
 }
 
 #[cfg(test)]

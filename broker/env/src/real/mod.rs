@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // this is where the outside world is let in
 
 mod disk;
+mod file;
+mod limits;
 mod network;
 mod runtime;
 mod spawner;
@@ -16,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 pub use disk::RealDisk;
+pub use limits::catch_file_size_signal;
 pub use network::RealNetwork;
 pub use runtime::runtime;
 pub use spawner::TokioSpawner;

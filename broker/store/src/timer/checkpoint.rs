@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut};
 use hotfire_env::{Disk, MappedFile};
 
+use crate::checkpoint::take_space;
+
 /// The length of the file.
 const FILE_SIZE: u64 = 4096;
 /// The length of what is in it.
@@ -75,6 +77,7 @@ impl TimerCheckpointFile {
     /// Opens the file, or creates it.
     pub fn open(disk: &dyn Disk, path: &str) -> io::Result<(Self, TimerCheckpoint)> {
         let map = disk.map(path, FILE_SIZE)?;
+        take_space(&*map)?;
         let mut bytes = [0; SIZE];
         map.read_into(0, &mut bytes)?;
         Ok((Self { map }, TimerCheckpoint::decode(&bytes)))

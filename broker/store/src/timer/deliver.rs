@@ -56,6 +56,10 @@ impl TimerStore {
         let store = &self.inner.store;
         let min = store.min_offset_in_queue(TIMER_TOPIC, 0);
         let max = store.max_offset_in_queue(TIMER_TOPIC, 0);
+        if schedule.queue_offset > max && store.dispatch_behind_bytes() > 0 {
+            // The log knows messages that the queue does not have yet.
+            return None;
+        }
         if !(min..=max).contains(&schedule.queue_offset) {
             let offset = schedule.queue_offset;
             tracing::warn!(offset, min, max, "the timers were outside of their queue");

@@ -36,6 +36,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hotfire_env::is_disk_full;
 use hotfire_protocol::MessageExt;
 use hotfire_protocol::body::{TimerMetric, TimerMetrics};
 use parking_lot::{Mutex, RwLock};
@@ -174,7 +175,12 @@ impl TimerStore {
             return Err(io::Error::other("an earlier flush of the timers failed"));
         }
         let result = self.try_flush().await;
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && is_disk_full(error)
+        {
+            // Nothing was dropped: what could not be written is tried again.
+            tracing::warn!(%error, "the disk is full: the timers' checkpoint stands still");
+        } else if let Err(error) = &result {
             inner.flush_failed.store(true, Ordering::Release);
             tracing::error!(%error, "cannot flush the timers: their checkpoint stands still");
         }
@@ -186,6 +192,7 @@ impl TimerStore {
         let store = &inner.store;
         let (log, files, wheel, read_ms, queue_offset) = {
             let mut schedule = inner.schedule.lock();
+            schedule.wheel.write_held()?;
             (
                 schedule.log.take_unflushed(),
                 schedule.log.files().clone(),

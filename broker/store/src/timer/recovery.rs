@@ -131,8 +131,9 @@ impl Recovery<'_> {
             .map_or(0, |offset| offset + 1);
         let min = self.store.min_offset_in_queue(TIMER_TOPIC, 0);
         let max = self.store.max_offset_in_queue(TIMER_TOPIC, 0);
-        let next = next.max(self.checkpoint.last_timer_queue_offset);
-        next.max(min).min(max)
+        // What the log has is not taken again, also where the queue is not dispatched so far yet.
+        let known = self.checkpoint.last_timer_queue_offset.min(max);
+        next.max(known).max(min)
     }
 }
 

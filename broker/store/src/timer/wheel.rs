@@ -1,9 +1,10 @@
 //! The wheel: a slot for every tick of the next days, in a file of fixed size (`TimerWheel`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use hotfire_env::MappedFile;
+use hotfire_env::{MappedFile, is_disk_full};
 
 use super::record::{NOWHERE, SLOT_SIZE, Slot};
 
@@ -14,6 +15,8 @@ pub(crate) struct TimerWheel {
     /// The number of slots in the file.
     slots: u64,
     precision_ms: i64,
+    /// Slots for which the disk has no room: what they hold is not in the file. The log has it.
+    held: BTreeMap<u64, [u8; SLOT_SIZE as usize]>,
     /// The first and last slot that changed since the last flush began.
     dirty: Option<(u64, u64)>,
     /// Those that a flush has in hand, until it is done: it may fail, or be given up half way.
@@ -32,6 +35,7 @@ impl TimerWheel {
             slots,
             map,
             precision_ms,
+            held: BTreeMap::new(),
             // A life before may have died with slots that only the page cache has.
             dirty: Some((0, slots.saturating_sub(1))),
             in_hand: None,
@@ -64,7 +68,10 @@ impl TimerWheel {
     /// is an empty one.
     fn raw(&self, index: u64) -> Option<Slot> {
         let mut bytes = [0; SLOT_SIZE as usize];
-        self.map.read_into(index * SLOT_SIZE, &mut bytes).ok()?;
+        match self.held.get(&index) {
+            Some(held) => bytes = *held,
+            None => self.map.read_into(index * SLOT_SIZE, &mut bytes).ok()?,
+        }
         let slot = Slot::decode(&bytes);
         // Of a file that is new, every byte is zero.
         (slot.tick > 0 && slot.last >= 0).then_some(slot)
@@ -107,9 +114,33 @@ impl TimerWheel {
         self.write(index, &[0; SLOT_SIZE as usize])
     }
 
-    fn write(&mut self, index: u64, bytes: &[u8]) -> io::Result<()> {
-        self.map.write(index * SLOT_SIZE, bytes)?;
+    fn write(&mut self, index: u64, bytes: &[u8; SLOT_SIZE as usize]) -> io::Result<()> {
+        match self.map.write(index * SLOT_SIZE, bytes) {
+            // A slot that could not be written half way would have to be undone in the log.
+            Err(error) if is_disk_full(&error) => {
+                if self.held.is_empty() {
+                    tracing::error!(%error, "the disk is full: the timer wheel is kept in memory");
+                }
+                self.held.insert(index, *bytes);
+            }
+            other => {
+                other?;
+                self.held.remove(&index);
+            }
+        }
         self.dirty = union(self.dirty, Some((index, index)));
+        Ok(())
+    }
+
+    /// Writes the slots for which there was no room.
+    ///
+    /// # Errors
+    /// There still is none; those that are left are kept.
+    pub fn write_held(&mut self) -> io::Result<()> {
+        while let Some(entry) = self.held.first_entry() {
+            self.map.write(entry.key() * SLOT_SIZE, entry.get())?;
+            entry.remove();
+        }
         Ok(())
     }
 

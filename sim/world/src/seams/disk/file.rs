@@ -3,7 +3,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bytes::Bytes;
 use hotfire_env::{BoxFuture, MappedFile};
 use parking_lot::Mutex;
 
@@ -59,14 +58,6 @@ impl MappedFile for Mapping {
         self.len
     }
 
-    fn slice(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let len = range.end.saturating_sub(range.start);
-        self.check(range.start, len)?;
-        let mut copy = vec![0; len as usize];
-        self.read_into(range.start, &mut copy)?;
-        Ok(copy.into())
-    }
-
     fn read_into(&self, at: u64, target: &mut [u8]) -> io::Result<()> {
         self.check(at, target.len() as u64)?;
         self.disk.check_read(&self.path)?;
@@ -88,6 +79,12 @@ impl MappedFile for Mapping {
         self.disk
             .note(Operation::Write, &self.file, at, data.len() as u64);
         Ok(())
+    }
+
+    fn data_from(&self, at: u64) -> io::Result<Option<Range<u64>>> {
+        self.disk.check_alive(self.incarnation)?;
+        self.disk.check_read(&self.path)?;
+        Ok(self.file.image.lock().data_from(at))
     }
 
     fn flush(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<()>> {

@@ -145,6 +145,18 @@ impl Image {
         }
     }
 
+    /// The first range at or behind `at` that takes space, or none.
+    pub(crate) fn data_from(&self, at: u64) -> Option<Range<u64>> {
+        let chunks = self.chunks.get((at / CHUNK) as usize..)?;
+        let first = at / CHUNK + chunks.iter().position(Option::is_some)? as u64;
+        let count = self.chunks[first as usize..]
+            .iter()
+            .take_while(|chunk| chunk.is_some());
+        let end = (first + count.count() as u64) * CHUNK;
+        let range = at.max(first * CHUNK)..end.min(self.len);
+        (!range.is_empty()).then_some(range)
+    }
+
     pub(crate) fn write(&mut self, at: u64, data: &[u8], now: Duration) {
         let mut done = 0;
         while done < data.len() {
