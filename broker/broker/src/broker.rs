@@ -1,6 +1,6 @@
 //! A running broker: start, background services, stop (`BrokerController`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -523,20 +523,20 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
         state
             .env
             .spawn("refresh-routes", load_balance::keep_fresh(state.clone())),
-        periodic(
-            state,
-            "expire-clients",
-            EXPIRY_SCAN,
-            EXPIRY_SCAN,
-            expire_clients,
-        ),
-        periodic(state, "hold-tick", HOLD_TICK, HOLD_TICK, pull::wake_all),
+        state
+            .env
+            .spawn("expire-clients", watch_clients(state.clone())),
+        state.env.spawn("hold-tick", look_at_pulls(state.clone())),
         periodic(
             state,
             "write-offsets",
             FIRST_OFFSET_WRITE,
             offset_writes,
-            State::save_offsets,
+            |state| {
+                if state.offsets.lock().take_changed() {
+                    state.save_offsets();
+                }
+            },
         ),
         periodic(
             state,
@@ -585,10 +585,17 @@ async fn check_transactions(state: Arc<State>) {
     }
 }
 
+async fn look_at_pulls(state: Arc<State>) {
+    loop {
+        sleep(HOLD_TICK).await;
+        pull::wake_all(&state).await;
+    }
+}
+
 async fn run_woken_pulls(state: Arc<State>) {
     loop {
         state.wake.notified().await;
-        pull::run_woken(&state);
+        pull::run_woken(&state).await;
     }
 }
 
@@ -601,18 +608,60 @@ async fn expire_queued_sends(state: Arc<State>) {
     }
 }
 
-/// Drops clients that have been silent for too long, and closes their connections.
-fn expire_clients(state: &State) {
+/// Drops clients that have been silent for too long, and locks that nobody refreshed, again and
+/// again.
+async fn watch_clients(state: Arc<State>) {
+    loop {
+        sleep(EXPIRY_SCAN).await;
+        expire_clients(&state).await;
+        expire_locks(&state).await;
+    }
+}
+
+async fn expire_locks(state: &State) {
+    let mut from: Option<String> = None;
+    loop {
+        from = state.locks.lock().expire(from.as_deref(), Instant::now());
+        if from.is_none() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Drops the silent members of groups, a piece of the tables at a time, and closes the connections
+/// that are in no group any more.
+async fn expire_clients(state: &State) {
     let now = Instant::now();
-    let silent_producers = state.producers.lock().expire(now);
-    let (silent_consumers, changed) = state.consumers.lock().expire(now);
-    for connection in silent_producers.iter().chain(&silent_consumers) {
-        let channel = state.channels.lock().get(connection).cloned();
-        if let Some(channel) = channel {
+    let mut silent = BTreeSet::new();
+    let mut from = None;
+    loop {
+        let (found, next) = state.producers.lock().expire(from.as_ref(), now);
+        silent.extend(found);
+        from = next;
+        if from.is_none() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    loop {
+        let (found, changed, next) = state.consumers.lock().expire(from.as_ref(), now);
+        silent.extend(found);
+        for changed in &changed {
+            state.notify_members(changed);
+        }
+        from = next;
+        if from.is_none() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    for connection in silent {
+        let heard =
+            state.producers.lock().has(connection) || state.consumers.lock().has(connection);
+        let channel = state.channels.lock().get(&connection).cloned();
+        if let Some(channel) = channel.filter(|_| !heard) {
             channel.close("no heartbeat for 120 s");
         }
-    }
-    for changed in &changed {
-        state.notify_members(changed);
     }
 }

@@ -4,29 +4,80 @@
 //! accepted, as in RocketMQ. The table is written to `config/consumerOffset.json` every 5 s and at
 //! a clean stop, so a crash forgets at most 5 s of commits.
 //!
+//! A copy of the table shares what does not change afterwards, so that taking one to be written costs
+//! a look at each group and not at each offset.
+//!
 //! Invariant: a key's topic and group contain no `@`, which the file puts between the two.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits::{self, Full};
+
 /// The next offset to consume, by group, topic and queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsumerOffsets {
-    groups: BTreeMap<String, BTreeMap<String, QueueOffsets>>,
+    groups: BTreeMap<String, Arc<GroupOffsets>>,
+    /// How many pairs of a group and a topic there are.
+    topics: usize,
+    /// How many offsets there are.
+    queues: usize,
+    /// Whether anything was changed since it was last asked.
+    changed: bool,
 }
 
 /// The next offset to consume, by queue id.
 pub type QueueOffsets = BTreeMap<i32, i64>;
+type GroupOffsets = BTreeMap<String, Arc<QueueOffsets>>;
 
 /// Separates topic and group in the keys of the file.
 const TOPIC_GROUP_SEPARATOR: char = '@';
 
 impl ConsumerOffsets {
+    /// Checks that there is room for an offset. What a client commits needs it; what the broker
+    /// itself does is about messages that are there.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn check(&self, group: &str, topic: &str, queue_id: i32) -> Result<(), Full> {
+        match self.queues(group, topic) {
+            Some(queues) if queues.contains_key(&queue_id) => return Ok(()),
+            Some(_) => {}
+            None => {
+                let max = limits::OFFSET_TOPICS;
+                limits::check("groups and topics with offsets", self.topics + 1, max)?;
+            }
+        }
+        limits::check("committed offsets", self.queues + 1, limits::OFFSETS)
+    }
+
     /// Sets an offset and returns the one before.
     pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
-        self.queues_mut(group, topic)?.insert(queue_id, offset)
+        let known = self.get(group, topic, queue_id);
+        if known == Some(offset) {
+            return known;
+        }
+        self.changed = true;
+        if !self.groups.contains_key(group) {
+            self.groups.insert(group.to_owned(), Arc::default());
+        }
+        let topics = Arc::make_mut(self.groups.get_mut(group)?);
+        if !topics.contains_key(topic) {
+            self.topics += 1;
+            topics.insert(topic.to_owned(), Arc::default());
+        }
+        let queues = Arc::make_mut(topics.get_mut(topic)?);
+        let before = queues.insert(queue_id, offset);
+        self.queues += usize::from(before.is_none());
+        before
+    }
+
+    /// Whether anything was changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// The committed offset of a queue.
@@ -36,12 +87,13 @@ impl ConsumerOffsets {
 
     /// The committed offsets of a topic.
     pub fn queues(&self, group: &str, topic: &str) -> Option<&QueueOffsets> {
-        self.groups.get(group)?.get(topic)
+        self.groups.get(group)?.get(topic).map(Arc::as_ref)
     }
 
     /// The topics that a group has committed offsets of.
     pub fn topics_of(&self, group: &str) -> impl Iterator<Item = &str> {
-        let topics = self.groups.get(group).into_iter().flatten();
+        let topics = self.groups.get(group).map(Arc::as_ref);
+        let topics = topics.into_iter().flatten();
         topics.map(|(topic, _)| topic.as_str())
     }
 
@@ -60,26 +112,28 @@ impl ConsumerOffsets {
 
     /// Forgets a group.
     pub fn remove_group(&mut self, group: &str) {
-        self.groups.remove(group);
+        if let Some(topics) = self.groups.remove(group) {
+            self.changed = true;
+            self.topics -= topics.len();
+            self.queues -= topics.values().map(|queues| queues.len()).sum::<usize>();
+        }
     }
 
     /// Forgets a topic.
     pub fn remove_topic(&mut self, topic: &str) {
-        for topics in self.groups.values_mut() {
-            topics.remove(topic);
+        let (mut topics, mut queues) = (0, 0);
+        for of_group in self.groups.values_mut() {
+            if of_group.contains_key(topic)
+                && let Some(removed) = Arc::make_mut(of_group).remove(topic)
+            {
+                topics += 1;
+                queues += removed.len();
+            }
         }
         self.groups.retain(|_, topics| !topics.is_empty());
-    }
-
-    fn queues_mut(&mut self, group: &str, topic: &str) -> Option<&mut QueueOffsets> {
-        if !self.groups.contains_key(group) {
-            self.groups.insert(group.to_owned(), BTreeMap::new());
-        }
-        let topics = self.groups.get_mut(group)?;
-        if !topics.contains_key(topic) {
-            topics.insert(topic.to_owned(), QueueOffsets::new());
-        }
-        topics.get_mut(topic)
+        self.changed |= topics > 0;
+        self.topics -= topics;
+        self.queues -= queues;
     }
 }
 
@@ -96,7 +150,7 @@ impl Serialize for ConsumerOffsets {
             let key = move |topic: &str| format!("{topic}{TOPIC_GROUP_SEPARATOR}{group}");
             topics
                 .iter()
-                .map(move |(topic, queues)| (key(topic), queues))
+                .map(move |(topic, queues)| (key(topic), &**queues))
         });
         let offset_table = entries.collect();
         File { offset_table }.serialize(serializer)
@@ -111,8 +165,10 @@ impl<'de> Deserialize<'de> for ConsumerOffsets {
             let (topic, group) = key
                 .split_once(TOPIC_GROUP_SEPARATOR)
                 .ok_or_else(|| D::Error::custom(format!("`{key}` is not topic@group")))?;
+            offsets.topics += 1;
+            offsets.queues += queues.len();
             let topics = offsets.groups.entry(group.to_owned()).or_default();
-            topics.insert(topic.to_owned(), queues);
+            Arc::make_mut(topics).insert(topic.to_owned(), Arc::new(queues));
         }
         Ok(offsets)
     }
@@ -194,6 +250,7 @@ mod tests {
         offsets.remove_topic("t");
         assert_eq!(offsets.groups_of("t").count(), 0);
         offsets.remove_group("g");
+        assert!(offsets.take_changed());
         assert_eq!(offsets, ConsumerOffsets::default());
     }
 
@@ -204,5 +261,49 @@ mod tests {
         assert_eq!(start_position(None, 0, false, true), None);
         assert_eq!(start_position(None, 0, true, false), None);
         assert_eq!(start_position(Some(5), 7, true, true), Some(5));
+    }
+
+    #[test]
+    fn offsets_are_counted_and_a_copy_is_not_changed() {
+        let mut offsets = ConsumerOffsets::default();
+        for queue_id in 0..3 {
+            offsets.commit("g", "t", queue_id, 1);
+        }
+        offsets.commit("h", "t", 0, 1);
+        offsets.commit("h", "u", 0, 1);
+        assert_eq!((offsets.topics, offsets.queues), (3, 5));
+        let copy = offsets.clone();
+        offsets.commit("g", "t", 0, 7);
+        assert_eq!(copy.get("g", "t", 0), Some(1));
+        offsets.remove_topic("t");
+        assert_eq!((offsets.topics, offsets.queues), (1, 1));
+        assert_eq!(copy.get("h", "t", 0), Some(1));
+        offsets.remove_group("h");
+        assert_eq!((offsets.topics, offsets.queues), (0, 0));
+        let read: ConsumerOffsets = fastjson::from_slice(json(&copy).as_bytes()).unwrap();
+        assert_eq!((read.topics, read.queues), (3, 5));
+    }
+
+    #[test]
+    fn a_full_table_takes_commits_of_what_it_knows_and_of_nothing_else() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.commit("g", "t", 0, 1);
+        (offsets.topics, offsets.queues) = (limits::OFFSET_TOPICS, limits::OFFSETS - 1);
+        assert_eq!(offsets.check("g", "t", 0), Ok(()));
+        assert_eq!(offsets.check("g", "t", 1), Ok(()));
+        assert!(offsets.check("g", "u", 0).is_err());
+        offsets.commit("g", "t", 1, 1);
+        assert!(offsets.check("g", "t", 2).is_err());
+    }
+
+    #[test]
+    fn what_is_committed_again_changes_nothing() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.commit("g", "t", 0, 1);
+        assert!(offsets.take_changed());
+        offsets.commit("g", "t", 0, 1);
+        assert!(!offsets.take_changed());
+        offsets.commit("g", "t", 0, 0);
+        assert!(offsets.take_changed());
     }
 }

@@ -5,9 +5,11 @@
 //! Members that subscribe to different things therefore take messages away from each other, in
 //! RocketMQ and here.
 //!
-//! Invariant: a group without members is not in the table.
+//! Invariant: a group without members is not in the table, and neither is a connection without
+//! groups.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use hotfire_protocol::body::{
@@ -16,12 +18,16 @@ use hotfire_protocol::body::{
 use hotfire_remoting::ConnectionId;
 use tokio::time::Instant;
 
-use crate::client_info::ClientInfo;
+use crate::client_info::{ClientInfo, Memberships, find_silent};
+use crate::limits::{self, Full};
 
 /// Consumer groups, their connections and subscriptions.
 #[derive(Debug, Default)]
 pub struct Consumers {
-    groups: BTreeMap<String, ConsumerGroup>,
+    groups: BTreeMap<Arc<str>, ConsumerGroup>,
+    memberships: Memberships,
+    /// What all subscriptions take, in bytes.
+    subscription_bytes: usize,
 }
 
 /// A consumer group with members.
@@ -44,6 +50,19 @@ pub struct MembersChanged {
     pub group: String,
     /// The connections of its members now.
     pub connections: Vec<ConnectionId>,
+}
+
+/// What a subscription takes, in bytes.
+fn weight(subscription: &SubscriptionData) -> usize {
+    const ENTRY: usize = 64;
+    let tags: usize = subscription
+        .tags_set
+        .iter()
+        .map(|tag| tag.len() + ENTRY)
+        .sum();
+    let kind = subscription.expression_type.as_ref().map_or(0, String::len);
+    let texts = 2 * subscription.topic.len() + subscription.sub_string.len() + kind;
+    size_of::<SubscriptionData>() + ENTRY + texts + tags + 16 * subscription.code_set.len()
 }
 
 impl ConsumerGroup {
@@ -75,31 +94,49 @@ impl ConsumerGroup {
             Some(before) => {
                 let now = &self.members[&connection].client_id;
                 if before.client_id != *now {
-                    tracing::error!(
-                        before = before.client_id,
-                        now,
-                        "a connection changed its id"
-                    );
+                    let before = &*before.client_id;
+                    tracing::error!(before, now = &**now, "a connection changed its id");
                 }
                 false
             }
         }
     }
 
+    /// What a subscription of a heartbeat would add, in bytes.
+    fn added(&self, new: &SubscriptionData) -> usize {
+        match self.subscriptions.get(&new.topic) {
+            Some(known) if new.sub_version <= known.sub_version => 0,
+            _ => weight(new),
+        }
+    }
+
     /// Topics come and go as the heartbeat says; a known topic's subscription is replaced by a
-    /// newer one. True if the set of topics changed.
-    fn update_subscriptions(&mut self, subscriptions: Vec<SubscriptionData>) -> bool {
+    /// newer one. True if the set of topics changed. `bytes` is what all subscriptions take.
+    fn update_subscriptions(
+        &mut self,
+        subscriptions: Vec<SubscriptionData>,
+        bytes: &mut usize,
+    ) -> bool {
         let before = self.subscriptions.len();
-        // A set, because a hostile heartbeat can name a million topics.
+        // A set, because a heartbeat can name thousands of topics.
         let named: BTreeSet<_> = subscriptions.iter().map(|new| new.topic.as_str()).collect();
-        self.subscriptions
-            .retain(|topic, _| named.contains(topic.as_str()));
+        self.subscriptions.retain(|topic, known| {
+            let keep = named.contains(topic.as_str());
+            if !keep {
+                *bytes = bytes.saturating_sub(weight(known));
+            }
+            keep
+        });
         let mut changed = self.subscriptions.len() != before;
         for new in subscriptions {
             match self.subscriptions.get_mut(&new.topic) {
-                Some(known) if new.sub_version > known.sub_version => *known = Arc::new(new),
+                Some(known) if new.sub_version > known.sub_version => {
+                    *bytes = bytes.saturating_sub(weight(known)) + weight(&new);
+                    *known = Arc::new(new);
+                }
                 Some(_) => {}
                 None => {
+                    *bytes += weight(&new);
                     self.subscriptions.insert(new.topic.clone(), Arc::new(new));
                     changed = true;
                 }
@@ -110,6 +147,30 @@ impl ConsumerGroup {
 }
 
 impl Consumers {
+    /// Checks that there is room for a heartbeat.
+    ///
+    /// # Errors
+    /// There is not; nothing of the heartbeat is to be entered.
+    pub fn check(&self, heartbeat: &[ConsumerData], connection: ConnectionId) -> Result<(), Full> {
+        let (mut new, mut bytes) = (0, self.subscription_bytes);
+        for data in heartbeat {
+            let subscriptions = &data.subscription_data_set;
+            let max = limits::SUBSCRIPTIONS_PER_GROUP;
+            limits::check("subscriptions of one group", subscriptions.len(), max)?;
+            let group = self.groups.get(data.group_name.as_str());
+            if group.is_none_or(|group| !group.members.contains_key(&connection)) {
+                new += 1;
+                let count = group.map_or(0, |group| group.members.len()) + 1;
+                limits::check("members of one group", count, limits::MEMBERS_PER_GROUP)?;
+            }
+            for new in subscriptions {
+                bytes += group.map_or_else(|| weight(new), |group| group.added(new));
+            }
+        }
+        limits::check("bytes of subscriptions", bytes, limits::SUBSCRIPTION_BYTES)?;
+        self.memberships.check(connection, new)
+    }
+
     /// A heartbeat for one group. If it changed the group's members or topics, and its members get
     /// such news (not in broadcasting, where nothing is shared out), says whom to tell.
     pub fn register(
@@ -119,12 +180,20 @@ impl Consumers {
         client: ClientInfo,
         notifies: bool,
     ) -> Option<MembersChanged> {
-        let group = self.groups.entry(heartbeat.group_name.clone()).or_default();
+        let name: Arc<str> = match self.groups.get_key_value(heartbeat.group_name.as_str()) {
+            Some((name, _)) => name.clone(),
+            None => heartbeat.group_name.as_str().into(),
+        };
+        let group = self.groups.entry(name.clone()).or_default();
         group.consume_type = heartbeat.consume_type;
         group.message_model = heartbeat.message_model;
         group.consume_from_where = heartbeat.consume_from_where;
         let new_member = group.update_member(connection, client);
-        let new_topics = group.update_subscriptions(heartbeat.subscription_data_set);
+        if new_member {
+            self.memberships.enter(connection, name);
+        }
+        let bytes = &mut self.subscription_bytes;
+        let new_topics = group.update_subscriptions(heartbeat.subscription_data_set, bytes);
         let changed = (new_member || new_topics) && notifies && !group.is_broadcasting();
         changed.then(|| group.changed(&heartbeat.group_name))
     }
@@ -138,30 +207,68 @@ impl Consumers {
     ) -> Option<MembersChanged> {
         let entry = self.groups.get_mut(group)?;
         entry.members.remove(&connection)?;
-        let changed = notifies.then(|| entry.changed(group));
+        self.memberships.leave(connection, group);
         if entry.members.is_empty() {
+            let subscriptions = entry.subscriptions.values();
+            let bytes: usize = subscriptions.map(|known| weight(known)).sum();
+            self.subscription_bytes = self.subscription_bytes.saturating_sub(bytes);
             self.groups.remove(group);
+            return None;
         }
-        changed.filter(|changed| !changed.connections.is_empty())
+        notifies.then(|| entry.changed(group))
     }
 
     /// A connection is gone: it leaves all groups.
     pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<MembersChanged> {
-        self.retain(|at, _| at != connection)
+        let groups = self.memberships.of(connection).into_iter();
+        self.remove(groups.map(|group| (group, connection)))
     }
 
-    /// Removes the connections without a heartbeat for too long. They are to be closed; the members
-    /// that stay are to be told.
-    pub fn expire(&mut self, now: Instant) -> (Vec<ConnectionId>, Vec<MembersChanged>) {
-        let mut expired = Vec::new();
-        let changed = self.retain(|connection, client| {
-            let keep = !client.is_expired(now);
-            if !keep {
-                expired.push(connection);
+    /// Removes members without a heartbeat for too long, from the group `from` on, a piece at a time.
+    /// Returns their connections, which are to be closed unless they are in other groups; the members
+    /// that stay and are to be told; and where to go on.
+    pub fn expire(
+        &mut self,
+        from: Option<&Arc<str>>,
+        now: Instant,
+    ) -> (Vec<ConnectionId>, Vec<MembersChanged>, Option<Arc<str>>) {
+        let start = from.map_or(Bound::Unbounded, |from| Bound::Included(from.clone()));
+        let groups = self.groups.range((start, Bound::Unbounded));
+        let silent = find_silent(groups.map(|(name, group)| (name, &group.members)), now);
+        let connections = silent.members.iter().map(|(_, connection)| *connection);
+        let connections = connections.collect();
+        let changed = self.remove(silent.members.into_iter());
+        (connections, changed, silent.next)
+    }
+
+    /// Removes members. Each group that still has some is told once.
+    fn remove(
+        &mut self,
+        members: impl Iterator<Item = (Arc<str>, ConnectionId)>,
+    ) -> Vec<MembersChanged> {
+        let mut groups = BTreeSet::new();
+        for (group, connection) in members {
+            self.unregister(&group, connection, false);
+            groups.insert(group);
+        }
+        let (mut changed, mut told) = (Vec::new(), 0);
+        for name in groups {
+            let Some(group) = self.groups.get(&name) else {
+                continue;
+            };
+            told += group.members.len();
+            if told > limits::NOTIFICATIONS {
+                tracing::warn!("too many members to tell all of them that others left");
+                break;
             }
-            keep
-        });
-        (expired, changed)
+            changed.push(group.changed(&name));
+        }
+        changed
+    }
+
+    /// Whether a connection is in any group.
+    pub fn has(&self, connection: ConnectionId) -> bool {
+        self.memberships.has(connection)
     }
 
     /// A group that has members.
@@ -171,27 +278,7 @@ impl Consumers {
 
     /// All groups that have members.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &ConsumerGroup)> {
-        self.groups
-            .iter()
-            .map(|(name, group)| (name.as_str(), group))
-    }
-
-    fn retain(
-        &mut self,
-        mut keep: impl FnMut(ConnectionId, &ClientInfo) -> bool,
-    ) -> Vec<MembersChanged> {
-        let mut changed = Vec::new();
-        for (name, group) in &mut self.groups {
-            let before = group.members.len();
-            group
-                .members
-                .retain(|&connection, client| keep(connection, client));
-            if group.members.len() != before && !group.members.is_empty() {
-                changed.push(group.changed(name));
-            }
-        }
-        self.groups.retain(|_, group| !group.members.is_empty());
-        changed
+        self.groups.iter().map(|(name, group)| (&**name, group))
     }
 }
 
@@ -310,8 +397,78 @@ mod tests {
         group.1 += CLIENT_EXPIRY;
         group.beat(SECOND, &[("t", "*", 1)]);
         let now = group.1 + std::time::Duration::from_millis(1);
-        let (expired, changed) = group.0.expire(now);
+        let (expired, changed, next) = group.0.expire(None, now);
+        assert_eq!(next, None);
         assert_eq!(expired, [FIRST]);
         assert_eq!(changed[0].connections, [SECOND]);
+    }
+
+    #[test]
+    fn a_group_that_is_silent_leaves_the_connection_to_one_that_is_not() {
+        let mut group = Group::new();
+        group.beat(FIRST, &[("t", "*", 1)]);
+        let late = group.1 + CLIENT_EXPIRY + std::time::Duration::from_millis(1);
+        let other = ConsumerData {
+            group_name: "heard".to_owned(),
+            ..heartbeat(&[])
+        };
+        group.0.register(other, FIRST, client("a", late), true);
+        let (expired, ..) = group.0.expire(None, late);
+        assert_eq!(expired, [FIRST]);
+        assert!(group.0.group("g").is_none());
+        assert!(group.0.has(FIRST));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_connection_that_closed() {
+        let mut group = Group::new();
+        group.beat(FIRST, &[("t", "a || b", 1), ("u", "*", 1)]);
+        group.beat(FIRST, &[("t", "c", 2)]);
+        assert!(group.0.subscription_bytes > 0);
+        group.0.connection_closed(FIRST);
+        let Consumers {
+            groups,
+            memberships,
+            subscription_bytes,
+        } = group.0;
+        assert!(groups.is_empty());
+        assert_eq!((memberships.len(), subscription_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_heartbeat_beyond_a_limit_is_refused_and_a_refresh_is_not() {
+        let mut group = Group::new();
+        group.beat(FIRST, &[("t", "*", 1)]);
+        let known = heartbeat(&[("t", "*", 1)]);
+        let large = heartbeat(&[("u", "*", 1)]);
+        group.0.subscription_bytes = limits::SUBSCRIPTION_BYTES;
+        let beats = |data: &ConsumerData| group.0.check(std::slice::from_ref(data), FIRST);
+        assert_eq!(beats(&known), Ok(()));
+        assert_eq!(beats(&large).unwrap_err().what, "bytes of subscriptions");
+        let subscription = SubscriptionData::parse("t", "*", 1).unwrap();
+        let many = ConsumerData {
+            subscription_data_set: vec![subscription; limits::SUBSCRIPTIONS_PER_GROUP + 1],
+            ..heartbeat(&[])
+        };
+        assert_eq!(beats(&many).unwrap_err().what, "subscriptions of one group");
+    }
+
+    #[test]
+    fn the_end_of_a_connection_in_many_groups_tells_a_limited_number_of_members() {
+        let mut consumers = Consumers::default();
+        let now = Instant::now();
+        for connection in 0..20 {
+            for name in 0..1_000 {
+                let data = ConsumerData {
+                    group_name: name.to_string(),
+                    ..ConsumerData::default()
+                };
+                let id = ConnectionId(connection);
+                consumers.register(data, id, client("a", now), false);
+            }
+        }
+        let told = consumers.connection_closed(ConnectionId(0));
+        let told: usize = told.iter().map(|changed| changed.connections.len()).sum();
+        assert!(told <= limits::NOTIFICATIONS && told > limits::NOTIFICATIONS / 2);
     }
 }

@@ -3,14 +3,21 @@
 //! A member of a group that consumes in order holds a lock on each of its queues and refreshes it
 //! every 20 s. The table lives in memory only: after a restart every queue is free.
 //!
-//! Invariant: at any instant a queue of a group has at most one holder whose lock has not expired.
+//! Invariants: at any instant a queue of a group has at most one holder whose lock has not expired; a
+//! group without locks is not in the table.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_protocol::MessageQueue;
 use tokio::time::Instant;
 
+use crate::limits;
+
+/// How many locks are looked at before others have their turn, when expired ones are removed.
+const EXPIRY_PIECE: usize = 5_000;
 /// How long a lock lives without a refresh (`rocketmq.broker.rebalance.lockMaxLiveTime`).
 pub const LOCK_MAX_LIVE: Duration = Duration::from_secs(60);
 
@@ -18,11 +25,13 @@ pub const LOCK_MAX_LIVE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct RebalanceLocks {
     groups: BTreeMap<String, BTreeMap<MessageQueue, Holder>>,
+    /// How many locks there are, expired ones too.
+    count: usize,
 }
 
 #[derive(Debug)]
 struct Holder {
-    client_id: String,
+    client_id: Arc<str>,
     refreshed: Instant,
 }
 
@@ -34,7 +43,8 @@ impl Holder {
 
 impl RebalanceLocks {
     /// Locks or refreshes queues for a client and returns those that it holds now: the free ones,
-    /// its own, and those whose lock has expired. The others stay with their holders.
+    /// its own, and those whose lock has expired. The others stay with their holders, and if there are
+    /// too many locks, the free ones stay free.
     pub fn lock(
         &mut self,
         group: &str,
@@ -42,26 +52,33 @@ impl RebalanceLocks {
         client_id: &str,
         now: Instant,
     ) -> Vec<MessageQueue> {
-        if !self.groups.contains_key(group) {
-            self.groups.insert(group.to_owned(), BTreeMap::new());
-        }
-        let Some(held) = self.groups.get_mut(group) else {
-            return Vec::new();
-        };
-        let mut locked = Vec::new();
+        let client_id: Arc<str> = client_id.into();
+        let mut held = self.groups.remove(group).unwrap_or_default();
+        let (mut locked, mut refused) = (Vec::new(), 0);
         for queue in queues {
             match held.get_mut(&queue) {
                 Some(holder) if holder.client_id == client_id => holder.refreshed = now,
                 Some(holder) if !holder.is_expired(now) => continue,
+                None if self.count >= limits::LOCKED_QUEUES => {
+                    refused += 1;
+                    continue;
+                }
                 _ => {
                     let holder = Holder {
-                        client_id: client_id.to_owned(),
+                        client_id: client_id.clone(),
                         refreshed: now,
                     };
-                    held.insert(queue.clone(), holder);
+                    let before = held.insert(queue.clone(), holder);
+                    self.count += usize::from(before.is_none());
                 }
             }
             locked.push(queue);
+        }
+        if !held.is_empty() {
+            self.groups.insert(group.to_owned(), held);
+        }
+        if refused > 0 {
+            tracing::warn!(group, refused, "there are too many locked queues");
         }
         locked
     }
@@ -73,13 +90,51 @@ impl RebalanceLocks {
         queues: impl IntoIterator<Item = &'a MessageQueue>,
         client_id: &str,
     ) {
-        if let Some(held) = self.groups.get_mut(group) {
-            for queue in queues {
-                if held.get(queue).is_some_and(|by| by.client_id == client_id) {
-                    held.remove(queue);
-                }
+        let Some(held) = self.groups.get_mut(group) else {
+            return;
+        };
+        for queue in queues {
+            if held
+                .get(queue)
+                .is_some_and(|by| *by.client_id == *client_id)
+            {
+                held.remove(queue);
+                self.count -= 1;
             }
         }
+        if held.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Removes expired locks, from a group on, a piece at a time. Returns where to go on.
+    pub fn expire(&mut self, from: Option<&str>, now: Instant) -> Option<String> {
+        let first = from.map_or(Bound::Unbounded, Bound::Included);
+        let (mut looked_at, mut next) = (0, None);
+        let mut empty = Vec::new();
+        for (group, held) in self.groups.range_mut::<str, _>((first, Bound::Unbounded)) {
+            if looked_at >= EXPIRY_PIECE {
+                next = Some(group.clone());
+                break;
+            }
+            let before = held.len();
+            looked_at += before;
+            held.retain(|_, holder| !holder.is_expired(now));
+            self.count -= before - held.len();
+            if held.is_empty() {
+                empty.push(group.clone());
+            }
+        }
+        for group in empty {
+            self.groups.remove(&group);
+        }
+        next
+    }
+
+    /// How many locks there are, with expired ones that were not removed yet.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.count
     }
 }
 
@@ -128,5 +183,37 @@ mod tests {
         assert_eq!(locks.lock("g", queues(&[0]), "b", now), []);
         locks.unlock("g", &queues(&[0]), "a");
         assert_eq!(locks.lock("g", queues(&[0]), "b", now), queues(&[0]));
+    }
+
+    #[test]
+    fn expired_locks_are_removed_and_others_stay() {
+        let (mut locks, start) = (RebalanceLocks::default(), Instant::now());
+        for group in 0..2_000 {
+            let all: Vec<i32> = (0..10).collect();
+            locks.lock(&group.to_string(), queues(&all), "a", start);
+        }
+        let late = start + LOCK_MAX_LIVE + Duration::from_millis(1);
+        locks.lock("7", queues(&[1]), "a", late);
+        assert_eq!(locks.len(), 20_000);
+        let mut from = None;
+        loop {
+            from = locks.expire(from.as_deref(), late);
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!((locks.len(), locks.groups.len()), (1, 1));
+        locks.unlock("7", &queues(&[1]), "a");
+        assert_eq!((locks.len(), locks.groups.len()), (0, 0));
+    }
+
+    #[test]
+    fn when_there_are_too_many_locks_free_queues_stay_free() {
+        let (mut locks, now) = (RebalanceLocks::default(), Instant::now());
+        locks.lock("g", queues(&[0]), "a", now);
+        locks.count = limits::LOCKED_QUEUES;
+        assert_eq!(locks.lock("g", queues(&[0, 1]), "a", now), queues(&[0]));
+        assert_eq!(locks.lock("h", queues(&[0]), "a", now), []);
+        assert!(!locks.groups.contains_key("h"));
     }
 }

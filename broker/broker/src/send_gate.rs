@@ -12,7 +12,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hotfire_remoting::ConnectionId;
 use tokio::time::Instant;
+
+use crate::limits;
 
 /// Slots and the queue behind them. `R` is what is needed to run a request later.
 #[derive(Debug)]
@@ -21,11 +24,15 @@ pub struct SendGate<R> {
     taken: usize,
     capacity: usize,
     queue: VecDeque<Queued<R>>,
+    /// What the queued requests take.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Queued<R> {
     since: Instant,
+    connection: ConnectionId,
+    bytes: usize,
     request: R,
 }
 
@@ -37,6 +44,7 @@ impl<R> SendGate<R> {
             taken: 0,
             capacity,
             queue: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -46,17 +54,42 @@ impl<R> SendGate<R> {
         self.taken < self.slots && self.queue.is_empty()
     }
 
-    /// Queues a request that was not admitted.
+    /// Queues a request that was not admitted, of so many bytes.
     ///
     /// # Errors
     /// The queue is full: the request comes back.
-    pub fn enqueue(&mut self, request: R, now: Instant) -> Result<(), R> {
-        if self.queue.len() >= self.capacity {
+    pub fn enqueue(
+        &mut self,
+        connection: ConnectionId,
+        bytes: usize,
+        request: R,
+        now: Instant,
+    ) -> Result<(), R> {
+        let all = self.bytes.saturating_add(bytes);
+        if self.queue.len() >= self.capacity || all > limits::QUEUED_SEND_BYTES {
             return Err(request);
         }
-        let since = now;
-        self.queue.push_back(Queued { since, request });
+        self.bytes = all;
+        self.queue.push_back(Queued {
+            since: now,
+            connection,
+            bytes,
+            request,
+        });
         Ok(())
+    }
+
+    /// A connection closed: its queued requests are dropped. Nobody waits for their answers, and
+    /// whoever sent them has to take them for lost.
+    pub fn connection_closed(&mut self, connection: ConnectionId) {
+        let bytes = &mut self.bytes;
+        self.queue.retain(|queued| {
+            let keep = queued.connection != connection;
+            if !keep {
+                *bytes -= queued.bytes;
+            }
+            keep
+        });
     }
 
     /// A request that runs has to wait: it holds a slot until [`SendGate::release_slot`].
@@ -72,7 +105,7 @@ impl<R> SendGate<R> {
     /// The next queued request, if a slot is free.
     pub fn next(&mut self) -> Option<R> {
         if self.taken < self.slots {
-            self.queue.pop_front().map(|queued| queued.request)
+            self.pop().map(|queued| queued.request)
         } else {
             None
         }
@@ -88,11 +121,17 @@ impl<R> SendGate<R> {
                 break;
             }
             let queued = self.queue.len();
-            if let Some(oldest) = self.queue.pop_front() {
+            if let Some(oldest) = self.pop() {
                 expired.push((oldest.request, waited, queued));
             }
         }
         expired
+    }
+
+    fn pop(&mut self) -> Option<Queued<R>> {
+        let oldest = self.queue.pop_front()?;
+        self.bytes -= oldest.bytes;
+        Some(oldest)
     }
 
     /// How many requests are queued.
@@ -112,6 +151,7 @@ impl<R> SendGate<R> {
 mod tests {
     use super::*;
 
+    const FIRST: ConnectionId = ConnectionId(1);
     const LIMIT: Duration = Duration::from_millis(200);
 
     #[test]
@@ -120,16 +160,16 @@ mod tests {
         assert!(gate.admits());
         gate.take_slot();
         assert!(!gate.admits());
-        assert_eq!(gate.enqueue("first", now), Ok(()));
-        assert_eq!(gate.enqueue("second", now), Err("second"));
+        assert_eq!(gate.enqueue(FIRST, 10, "first", now), Ok(()));
+        assert_eq!(gate.enqueue(FIRST, 10, "second", now), Err("second"));
     }
 
     #[test]
     fn a_released_slot_goes_to_the_oldest_request() {
         let (mut gate, now) = (SendGate::new(1, 9), Instant::now());
         gate.take_slot();
-        gate.enqueue("first", now).unwrap();
-        gate.enqueue("second", now).unwrap();
+        gate.enqueue(FIRST, 10, "first", now).unwrap();
+        gate.enqueue(FIRST, 10, "second", now).unwrap();
         assert_eq!(gate.next(), None);
         gate.release_slot();
         assert!(!gate.admits(), "a newcomer does not overtake the queue");
@@ -140,12 +180,37 @@ mod tests {
     fn a_request_is_refused_after_queueing_too_long() {
         let (mut gate, start) = (SendGate::new(1, 9), Instant::now());
         gate.take_slot();
-        gate.enqueue("early", start).unwrap();
-        gate.enqueue("later", start + Duration::from_millis(50))
+        gate.enqueue(FIRST, 10, "early", start).unwrap();
+        gate.enqueue(FIRST, 10, "later", start + Duration::from_millis(50))
             .unwrap();
         assert_eq!(gate.expire(start + LIMIT / 2, LIMIT), []);
         assert_eq!(gate.head_wait(start + LIMIT), LIMIT);
         assert_eq!(gate.expire(start + LIMIT, LIMIT), [("early", LIMIT, 2)]);
         assert_eq!(gate.queued(), 1);
+    }
+
+    #[test]
+    fn the_queue_is_full_when_its_requests_are_large() {
+        let (mut gate, now) = (SendGate::new(1, 9), Instant::now());
+        gate.take_slot();
+        let half = limits::QUEUED_SEND_BYTES / 2;
+        gate.enqueue(FIRST, half, "first", now).unwrap();
+        gate.enqueue(FIRST, half, "second", now).unwrap();
+        assert_eq!(gate.enqueue(FIRST, 1, "third", now), Err("third"));
+        gate.release_slot();
+        assert_eq!(gate.next(), Some("first"));
+        assert_eq!(gate.enqueue(FIRST, 1, "third", now), Ok(()));
+    }
+
+    #[test]
+    fn the_queued_sends_of_a_closed_connection_are_dropped() {
+        let (mut gate, now) = (SendGate::new(1, 9), Instant::now());
+        gate.take_slot();
+        gate.enqueue(FIRST, 10, "gone", now).unwrap();
+        gate.enqueue(ConnectionId(2), 10, "here", now).unwrap();
+        gate.connection_closed(FIRST);
+        gate.release_slot();
+        assert_eq!(gate.next(), Some("here"));
+        assert_eq!((gate.next(), gate.bytes), (None, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! What the parts of a running broker share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +23,7 @@ use crate::consumers::{Consumers, MembersChanged};
 use crate::delay::{self, DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
+use crate::limits::Full;
 use crate::load_balance::LoadBalance;
 use crate::metrics::Metrics;
 use crate::observer::BrokerObserver;
@@ -53,6 +54,13 @@ impl Waiting {
             request,
             since: Instant::now(),
         }
+    }
+
+    /// What it takes, in bytes: its fields and its body.
+    pub fn bytes(request: &RemotingCommand) -> usize {
+        let fields = request.ext.iter();
+        let fields: usize = fields.map(|(name, value)| name.len() + value.len()).sum();
+        fields + request.body.len()
     }
 }
 
@@ -101,7 +109,7 @@ pub(crate) struct State {
 
     pub hold: Mutex<PullHold<Waiting>>,
     /// Parked pulls that are to be run again.
-    pub woken: Mutex<Vec<Waiting>>,
+    pub woken: Mutex<VecDeque<Waiting>>,
     pub wake: Notify,
     pub pop: Pop,
     /// What could not be delivered.
@@ -327,6 +335,22 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Sets an offset that a client commits; what is too much is not set.
+    ///
+    /// # Errors
+    /// There are too many offsets.
+    pub fn commit_of_client(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Result<(), Full> {
+        self.offsets.lock().check(group, topic, queue_id)?;
+        self.commit_offset(group, topic, queue_id, offset);
+        Ok(())
     }
 
     /// Sets a committed offset.

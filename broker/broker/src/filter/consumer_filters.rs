@@ -5,17 +5,20 @@
 //! entry as gone until the next heartbeat. It is pulled by all the same: going away only decides
 //! when it is forgotten.
 //!
-//! Invariant: every entry has an expression that makes sense.
+//! Invariants: every entry has an expression that makes sense; the topics of each group, and the
+//! bytes of all expressions, are those of the entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hotfire_protocol::body::SubscriptionData;
+use hotfire_protocol::body::{ConsumerData, SubscriptionData};
 use hotfire_protocol::filter::{self, sql::Sql};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::bloom::BloomFilterData;
+use crate::limits::{self, Full};
 
 /// How long an entry outlives its group (`filterDataCleanTimeSpan`).
 const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -61,6 +64,73 @@ pub(crate) struct ConsumerFilters {
     /// Whether it was changed since it was last written.
     #[serde(skip)]
     changed: bool,
+    /// The topics that each group has entries for.
+    #[serde(skip)]
+    topics_of: BTreeMap<String, BTreeSet<String>>,
+    /// How many entries there are.
+    #[serde(skip)]
+    count: usize,
+    /// How long all expressions are together.
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// What a heartbeat's subscription asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Nothing: tags, or an older version than the known one.
+    Nothing,
+    /// That the known expression is of this version, and lives.
+    Refresh,
+    /// That an expression is read.
+    Read,
+}
+
+/// Expressions that were read, by group and topic; nothing where one makes no sense.
+type Read = BTreeMap<(String, String), Option<ConsumerFilter>>;
+
+/// A heartbeat: the expressions of its groups are registered. They are read while the table is not
+/// locked.
+///
+/// # Errors
+/// There is no room for them, or reading them would take too long; nothing is registered.
+pub(crate) fn register(
+    filters: &Mutex<ConsumerFilters>,
+    heartbeat: &[ConsumerData],
+    now_ms: i64,
+) -> Result<(), Full> {
+    let wanted: Vec<(&str, &SubscriptionData)> = {
+        let mut filters = filters.lock();
+        let groups = heartbeat.iter();
+        let wanted = groups.flat_map(|data| {
+            let (group, filters) = (data.group_name.as_str(), &filters);
+            let subscriptions = data.subscription_data_set.iter();
+            subscriptions
+                .filter(move |new| filters.asks(group, new) == Asked::Read)
+                .map(move |new| (group, new))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let bytes = wanted.iter().map(|(_, new)| new.sub_string.len()).sum();
+        let max = limits::NEW_SQL_BYTES;
+        limits::check("bytes of new SQL expressions in one heartbeat", bytes, max)?;
+        filters.make_room(wanted.len(), bytes)?;
+        wanted
+    };
+    let mut read = read(wanted.into_iter(), now_ms);
+    let mut filters = filters.lock();
+    for data in heartbeat {
+        let subscriptions = data.subscription_data_set.iter();
+        filters.enter(&data.group_name, subscriptions, &mut read, now_ms);
+    }
+    Ok(())
+}
+
+fn read<'h>(wanted: impl Iterator<Item = (&'h str, &'h SubscriptionData)>, now_ms: i64) -> Read {
+    let read = |(group, new): (&str, &SubscriptionData)| {
+        let key = (group.to_owned(), new.topic.clone());
+        (key, ConsumerFilter::new(group, new, now_ms))
+    };
+    wanted.map(read).collect()
 }
 
 impl ConsumerFilter {
@@ -123,29 +193,115 @@ impl ConsumerFilters {
                 true
             });
         }
+        restored.count_again();
         restored
     }
 
-    /// A heartbeat of a group: its expressions are registered, those for topics that it does not
-    /// name any more are as good as gone.
-    pub fn register<'s>(
+    /// Computes what is known beside the entries.
+    fn count_again(&mut self) {
+        (self.count, self.bytes) = (0, 0);
+        self.topics_of.clear();
+        for (topic, entries) in &self.filter_data_by_topic {
+            for (group, entry) in &entries.group_filter_data {
+                self.count += 1;
+                self.bytes += entry.expression.len();
+                let topics = self.topics_of.entry(group.clone()).or_default();
+                topics.insert(topic.clone());
+            }
+        }
+    }
+
+    /// Checks that there is room for so many expressions more. Those that went away are forgotten
+    /// early if there is not.
+    fn make_room(&mut self, count: usize, bytes: usize) -> Result<(), Full> {
+        let full = |filters: &Self| {
+            let max = limits::EXPRESSIONS;
+            limits::check("SQL expressions", filters.count + count, max)?;
+            let max = limits::EXPRESSION_BYTES;
+            limits::check("bytes of SQL expressions", filters.bytes + bytes, max)
+        };
+        if count > 0 && full(self).is_err() {
+            let before = self.count;
+            self.retain(|entry| !entry.is_dead());
+            let forgotten = before - self.count;
+            tracing::warn!(forgotten, "forgot SQL expressions of groups that went away");
+            return full(self);
+        }
+        Ok(())
+    }
+
+    fn retain(&mut self, keep: impl Fn(&ConsumerFilter) -> bool) {
+        let before = self.count;
+        self.filter_data_by_topic.retain(|_, entries| {
+            entries.group_filter_data.retain(|_, entry| keep(entry));
+            !entries.group_filter_data.is_empty()
+        });
+        self.count_again();
+        self.changed |= self.count != before;
+    }
+
+    fn known(&self, group: &str, topic: &str) -> Option<&ConsumerFilter> {
+        let entries = self.filter_data_by_topic.get(topic)?;
+        entries.group_filter_data.get(group)
+    }
+
+    fn known_mut(&mut self, group: &str, topic: &str) -> Option<&mut ConsumerFilter> {
+        let entries = self.filter_data_by_topic.get_mut(topic)?;
+        entries.group_filter_data.get_mut(group)
+    }
+
+    /// A newer version replaces the entry; an older one is ignored, the same one brings it back.
+    fn asks(&self, group: &str, new: &SubscriptionData) -> Asked {
+        if new.is_tag() || new.sub_string.is_empty() {
+            return Asked::Nothing;
+        }
+        let Some(known) = self.known(group, &new.topic) else {
+            return Asked::Read;
+        };
+        let same = known.expression == new.sub_string
+            && Some(&known.expression_type) == new.expression_type.as_ref();
+        if new.sub_version < known.client_version {
+            Asked::Nothing
+        } else if new.sub_version == known.client_version || same {
+            Asked::Refresh
+        } else {
+            Asked::Read
+        }
+    }
+
+    /// A heartbeat of a group: its expressions, which were read before, are entered; those for topics
+    /// that it does not name any more are as good as gone.
+    fn enter<'s>(
         &mut self,
         group: &str,
         subscriptions: impl Iterator<Item = &'s SubscriptionData> + Clone,
+        read: &mut Read,
         now_ms: i64,
     ) {
         for new in subscriptions.clone() {
-            if !new.is_tag() && !new.sub_string.is_empty() {
-                self.register_one(group, new, now_ms);
+            match self.asks(group, new) {
+                Asked::Nothing => {}
+                Asked::Refresh => self.refresh(group, new),
+                Asked::Read => {
+                    let key = (group.to_owned(), new.topic.clone());
+                    // What is not there somebody else has changed meanwhile.
+                    match read.remove(&key) {
+                        Some(Some(entry)) => self.put(entry),
+                        Some(None) => self.remove(group, &new.topic),
+                        None => {}
+                    }
+                }
             }
         }
-        if self.filter_data_by_topic.is_empty() {
+        let Some(topics) = self.topics_of.get(group) else {
             return;
-        }
+        };
         let named: BTreeSet<_> = subscriptions.map(|new| new.topic.as_str()).collect();
-        for (topic, entries) in &mut self.filter_data_by_topic {
-            if !named.contains(topic.as_str())
-                && let Some(entry) = entries.group_filter_data.get_mut(group)
+        let left = topics
+            .iter()
+            .filter(|topic| !named.contains(topic.as_str()));
+        for topic in left.cloned().collect::<Vec<_>>() {
+            if let Some(entry) = self.known_mut(group, &topic)
                 && !entry.is_dead()
             {
                 entry.die(now_ms);
@@ -154,37 +310,53 @@ impl ConsumerFilters {
         }
     }
 
-    /// A newer version replaces the entry; an older one is ignored, the same one brings it back.
-    fn register_one(&mut self, group: &str, new: &SubscriptionData, now_ms: i64) {
-        let topic = self.filter_data_by_topic.get_mut(&new.topic);
-        let known = topic.and_then(|topic| topic.group_filter_data.get_mut(group));
-        if let Some(known) = known {
-            let same = known.expression == new.sub_string
-                && Some(&known.expression_type) == new.expression_type.as_ref();
-            if new.sub_version < known.client_version {
-                return;
-            }
-            if new.sub_version == known.client_version || same {
-                self.changed |= known.client_version != new.sub_version || known.is_dead();
-                known.client_version = new.sub_version;
-                if known.is_dead() {
-                    known.live();
-                }
-                return;
-            }
+    fn refresh(&mut self, group: &str, new: &SubscriptionData) {
+        let Some(known) = self.known_mut(group, &new.topic) else {
+            return;
+        };
+        let changed = known.client_version != new.sub_version || known.is_dead();
+        known.client_version = new.sub_version;
+        if known.is_dead() {
+            known.live();
+        }
+        self.changed |= changed;
+    }
+
+    fn put(&mut self, entry: ConsumerFilter) {
+        let (group, topic) = (entry.consumer_group.clone(), entry.topic.clone());
+        self.remove(&group, &topic);
+        self.changed = true;
+        self.count += 1;
+        self.bytes += entry.expression.len();
+        let topics = self.topics_of.entry(group.clone()).or_default();
+        topics.insert(topic.clone());
+        let entries = self.filter_data_by_topic.entry(topic.clone());
+        let entries = entries.or_insert_with(|| ByGroup {
+            topic,
+            ..ByGroup::default()
+        });
+        entries.group_filter_data.insert(group, entry);
+    }
+
+    fn remove(&mut self, group: &str, topic: &str) {
+        let Some(entries) = self.filter_data_by_topic.get_mut(topic) else {
+            return;
+        };
+        let Some(entry) = entries.group_filter_data.remove(group) else {
+            return;
+        };
+        if entries.group_filter_data.is_empty() {
+            self.filter_data_by_topic.remove(topic);
         }
         self.changed = true;
-        let entries = self.filter_data_by_topic.entry(new.topic.clone());
-        let entries = &mut entries
-            .or_insert_with(|| ByGroup {
-                topic: new.topic.clone(),
-                ..ByGroup::default()
-            })
-            .group_filter_data;
-        match ConsumerFilter::new(group, new, now_ms) {
-            Some(entry) => entries.insert(group.to_owned(), entry),
-            None => entries.remove(group),
-        };
+        self.count -= 1;
+        self.bytes -= entry.expression.len();
+        if let Some(topics) = self.topics_of.get_mut(group) {
+            topics.remove(topic);
+            if topics.is_empty() {
+                self.topics_of.remove(group);
+            }
+        }
     }
 
     /// Only these groups have members; the others went away, now or since the last call.
@@ -208,12 +380,9 @@ impl ConsumerFilters {
 
     /// A group's expressions for all topics.
     pub fn of_group(&self, group: &str) -> Vec<(String, Arc<Sql>)> {
-        let topics = self.filter_data_by_topic.iter();
+        let topics = self.topics_of.get(group).into_iter().flatten();
         topics
-            .filter_map(|(topic, entries)| {
-                let sql = entries.group_filter_data.get(group)?.sql.clone()?;
-                Some((topic.clone(), sql))
-            })
+            .filter_map(|topic| Some((topic.clone(), self.known(group, topic)?.sql.clone()?)))
             .collect()
     }
 
@@ -221,14 +390,13 @@ impl ConsumerFilters {
     /// away long ago are forgotten on the occasion.
     pub fn changes(&mut self, now_ms: i64) -> Option<Self> {
         let kept_ms = KEPT.as_millis() as i64;
-        self.filter_data_by_topic.retain(|_, entries| {
-            let before = entries.group_filter_data.len();
-            entries
-                .group_filter_data
-                .retain(|_, entry| !entry.is_dead() || now_ms - entry.dead_time < kept_ms);
-            self.changed |= entries.group_filter_data.len() != before;
-            !entries.group_filter_data.is_empty()
-        });
+        let old = |entry: &ConsumerFilter| {
+            entry.is_dead() && now_ms.saturating_sub(entry.dead_time) >= kept_ms
+        };
+        let mut topics = self.filter_data_by_topic.values();
+        if topics.any(|entries| entries.group_filter_data.values().any(old)) {
+            self.retain(|entry| !old(entry));
+        }
         std::mem::take(&mut self.changed).then(|| self.clone())
     }
 }
@@ -249,7 +417,31 @@ mod tests {
 
     fn beat(filters: &mut ConsumerFilters, expression: &str, version: i64, now_ms: i64) {
         let subscription = SubscriptionData::sql(TOPIC, expression, version);
-        filters.register("g", [&subscription].into_iter(), now_ms);
+        heartbeat(filters, "g", vec![subscription], now_ms).unwrap();
+    }
+
+    fn heartbeat(
+        filters: &mut ConsumerFilters,
+        group: &str,
+        subscriptions: Vec<SubscriptionData>,
+        now_ms: i64,
+    ) -> Result<(), Full> {
+        let data = ConsumerData {
+            group_name: group.to_owned(),
+            subscription_data_set: subscriptions,
+            ..ConsumerData::default()
+        };
+        let shared = Mutex::new(std::mem::take(filters));
+        let registered = register(&shared, &[data], now_ms);
+        *filters = shared.into_inner();
+        let mut counted = filters.clone();
+        counted.count_again();
+        let of = |filters: &ConsumerFilters| {
+            let topics_of = filters.topics_of.clone();
+            (filters.count, filters.bytes, topics_of)
+        };
+        assert_eq!(of(filters), of(&counted));
+        registered
     }
 
     fn matches(filters: &ConsumerFilters, a: &str) -> bool {
@@ -295,7 +487,7 @@ mod tests {
     fn tags_are_not_registered() {
         let mut filters = ConsumerFilters::default();
         let tags = SubscriptionData::parse(TOPIC, "TagA", 1).unwrap();
-        filters.register("g", [&tags].into_iter(), 1000);
+        heartbeat(&mut filters, "g", vec![tags], 1000).unwrap();
         assert!(filters.get(TOPIC, "g").is_none());
     }
 
@@ -313,7 +505,7 @@ mod tests {
     #[test]
     fn an_expression_whose_topic_is_not_named_any_more_is_gone_like_its_group() {
         let mut filters = registered("a > 5", 1);
-        filters.register("g", std::iter::empty(), 2000);
+        heartbeat(&mut filters, "g", Vec::new(), 2000).unwrap();
         assert!(filters.changes(2000 + 24 * 3_600_000).is_some());
         assert!(filters.get(TOPIC, "g").is_none());
     }
@@ -354,5 +546,40 @@ mod tests {
         let entry = &restored.filter_data_by_topic[TOPIC].group_filter_data["g"];
         assert_eq!(entry.dead_time, 70_000);
         assert!(matches(&restored, "6"));
+    }
+
+    #[test]
+    fn expressions_that_went_away_make_room_and_those_that_live_do_not() {
+        let mut filters = ConsumerFilters::default();
+        let mut next = 0;
+        let full = loop {
+            let round: usize = next;
+            let topics = (0..100).map(|at| {
+                let expression = format!("a = '{}'", "x".repeat(1_000));
+                SubscriptionData::sql(&format!("{round}-{at}"), &expression, 1)
+            });
+            next += 1;
+            if let Err(full) = heartbeat(&mut filters, &next.to_string(), topics.collect(), 1000) {
+                break full;
+            }
+        };
+        assert_eq!(full.what, "bytes of SQL expressions");
+        assert!(filters.bytes <= limits::EXPRESSION_BYTES);
+        filters.retain_members(&BTreeSet::from(["1".to_owned()]), 2000);
+        let expression = format!("a = '{}'", "x".repeat(1_000));
+        let topic = |at: usize| SubscriptionData::sql(&at.to_string(), &expression, 1);
+        heartbeat(&mut filters, "new", (0..100).map(topic).collect(), 3000).unwrap();
+        assert_eq!(filters.count, 200);
+    }
+
+    #[test]
+    fn one_heartbeat_has_no_more_new_sql_than_can_be_read_at_once() {
+        let mut filters = ConsumerFilters::default();
+        let expression = format!("a = '{}'", "x".repeat(10_000));
+        let subscription = |at: usize| SubscriptionData::sql(&at.to_string(), &expression, 1);
+        let many = (0..limits::NEW_SQL_BYTES / 10_000 + 1).map(subscription);
+        let refused = heartbeat(&mut filters, "g", many.collect(), 1000);
+        assert!(refused.is_err());
+        assert_eq!(filters.count, 0);
     }
 }

@@ -17,7 +17,7 @@ mod bloom;
 mod consumer_filters;
 mod pull_filter;
 
-pub(crate) use consumer_filters::ConsumerFilters;
+pub(crate) use consumer_filters::{ConsumerFilters, register};
 pub(crate) use pull_filter::PullFilter;
 
 /// Says which filters let a message through that has just arrived. Its record is read once, and only

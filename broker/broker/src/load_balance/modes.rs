@@ -7,6 +7,7 @@ use hotfire_protocol::topic::RETRY_PREFIX;
 use serde::{Deserialize, Serialize};
 
 use crate::config::BrokerConfig;
+use crate::limits::{self, Full};
 
 /// What administrators have set. As JSON, it is the content of `messageRequestMode.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -20,10 +21,20 @@ impl RequestModes {
     }
 
     /// Sets how a group gets the messages of a topic.
-    pub fn set(&mut self, mode: SetMessageRequestModeRequestBody) {
+    ///
+    /// # Errors
+    /// There are too many such settings.
+    pub fn set(&mut self, mode: SetMessageRequestModeRequestBody) -> Result<(), Full> {
         let topics = &mut self.0.message_request_mode_map;
+        let groups = topics.get(&mode.topic);
+        if groups.is_none_or(|groups| !groups.contains_key(&mode.consumer_group)) {
+            // Administrators set few, so that counting them costs less than a count to keep.
+            let count: usize = topics.values().map(|groups| groups.len()).sum();
+            limits::check("request modes", count + 1, limits::REQUEST_MODES)?;
+        }
         let groups = topics.entry(mode.topic.clone()).or_default();
         groups.insert(mode.consumer_group.clone(), mode);
+        Ok(())
     }
 
     /// How a group gets the messages of a topic, and how many members share queues: as set, or by
@@ -49,12 +60,13 @@ mod tests {
     #[test]
     fn what_is_set_counts_for_its_topic_and_group_only() {
         let mut modes = RequestModes::default();
-        modes.set(SetMessageRequestModeRequestBody {
+        let set = modes.set(SetMessageRequestModeRequestBody {
             consumer_group: "readers".to_owned(),
             mode: MessageRequestMode::Pop,
             pop_share_queue_num: 2,
             topic: "orders".to_owned(),
         });
+        assert_eq!(set, Ok(()));
         let config = BrokerConfig::default();
         let of = |topic, group| modes.of(topic, group, &config);
         assert_eq!(of("orders", "readers"), (MessageRequestMode::Pop, 2));

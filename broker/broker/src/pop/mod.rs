@@ -33,7 +33,7 @@ mod retries;
 mod revive;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -96,7 +96,7 @@ pub(crate) struct Pop {
     /// Notifications that wait for messages.
     pub notifications: Mutex<Polling<Waiting>>,
     /// Requests that are to be run again.
-    pub woken: Mutex<Vec<Waiting>>,
+    pub woken: Mutex<VecDeque<Waiting>>,
     pub wake: Notify,
     /// Notified when something is parked, or an alarm is set.
     pub parked: Notify,

@@ -4,12 +4,13 @@
 //! message that its filter lets through wakes one request of each group, so that a crowd of waiting
 //! consumers does not run for a single message. Deadlines are kept to the moment.
 //!
-//! Invariant: a parked request leaves the table exactly once.
+//! Invariants: a parked request leaves the table exactly once, with its connection if not before; a
+//! queue or a connection without parked requests is not in the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hotfire_protocol::pop::normal_topic;
 use hotfire_protocol::topic::retry_group;
+use hotfire_remoting::ConnectionId;
 use tokio::time::Instant;
 
 use super::QueueKey;
@@ -19,6 +20,8 @@ use crate::filter::PullFilter;
 const QUEUE_MAX: usize = 1024;
 /// The most requests that wait at all (`maxPopPollingSize`).
 const ALL_MAX: usize = 100_000;
+/// The most requests of one connection that wait, so that one does not take the place of all.
+const CONNECTION_MAX: usize = ALL_MAX / 4;
 
 /// A request that waits for messages.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Parked<R> {
     pub deadline: Instant,
     /// Which messages it waits for; all without one.
     pub filter: Option<PullFilter>,
+    /// Who waits.
+    pub connection: ConnectionId,
     /// What is needed to run it again.
     pub request: R,
 }
@@ -39,6 +44,7 @@ type Slot = (Instant, u64);
 pub struct Polling<R> {
     slots: BTreeMap<Slot, (QueueKey, Parked<R>)>,
     queues: BTreeMap<QueueKey, BTreeSet<Slot>>,
+    connections: BTreeMap<ConnectionId, BTreeSet<Slot>>,
     parked: u64,
 }
 
@@ -47,6 +53,7 @@ impl<R> Default for Polling<R> {
         Self {
             slots: BTreeMap::new(),
             queues: BTreeMap::new(),
+            connections: BTreeMap::new(),
             parked: 0,
         }
     }
@@ -74,12 +81,18 @@ impl<R> Polling<R> {
     /// # Errors
     /// The request, because it cannot be parked.
     pub fn park(&mut self, key: QueueKey, parked: Parked<R>) -> Result<(), R> {
-        if self.slots.len() >= ALL_MAX || self.waiting(&key) > QUEUE_MAX {
+        let of_connection = self.connections.get(&parked.connection);
+        if self.slots.len() >= ALL_MAX
+            || self.waiting(&key) > QUEUE_MAX
+            || of_connection.map_or(0, BTreeSet::len) >= CONNECTION_MAX
+        {
             return Err(parked.request);
         }
         self.parked += 1;
         let slot = (parked.deadline, self.parked);
         self.queues.entry(key.clone()).or_default().insert(slot);
+        let of_connection = self.connections.entry(parked.connection).or_default();
+        of_connection.insert(slot);
         self.slots.insert(slot, (key, parked));
         Ok(())
     }
@@ -94,9 +107,8 @@ impl<R> Polling<R> {
         matches: &mut dyn FnMut(&PullFilter) -> bool,
         alive: impl Fn(&R) -> bool,
     ) -> Vec<R> {
-        let keys: Vec<QueueKey> = if retry_group(topic).is_some() {
-            let wants = |key: &&QueueKey| normal_topic(topic, &key.group) == key.topic;
-            self.queues.keys().filter(wants).cloned().collect()
+        let keys: Vec<QueueKey> = if let Some(rest) = retry_group(topic) {
+            self.keys_of_retry_topic(topic, rest)
         } else {
             let first = QueueKey::new(topic, "", i32::MIN);
             let of_topic = self.queues.range(first..).map(|(key, _)| key);
@@ -110,6 +122,38 @@ impl<R> Polling<R> {
         woken
             .filter_map(|key| self.wake_if(key, matches, &alive))
             .collect()
+    }
+
+    /// The keys under which those wait who are woken by a message in a retry topic: those for the
+    /// retry topic itself, and, of the group that its name begins with, for the topic that its name
+    /// ends with. `rest` is the name without the prefix; where the group ends it does not say.
+    fn keys_of_retry_topic(&self, topic: &str, rest: &str) -> Vec<QueueKey> {
+        let ends = rest.match_indices(['_', '+']);
+        let named = ends.map(|(end, _)| (&rest[end + 1..], &rest[..end]));
+        let mut keys: Vec<_> = self
+            .keys_from(topic, "")
+            .map_while(|key| (key.topic == topic).then(|| key.clone()))
+            .collect();
+        for (topic, group) in named {
+            let keys_of = self.keys_from(topic, group);
+            let same = |key: &&QueueKey| key.topic == topic && key.group == group;
+            keys.extend(keys_of.take_while(same).cloned());
+        }
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn keys_from(&self, topic: &str, group: &str) -> impl Iterator<Item = &QueueKey> {
+        let first = QueueKey::new(topic, group, i32::MIN);
+        self.queues.range(first..).map(|(key, _)| key)
+    }
+
+    /// A connection closed: nobody waits for its requests any more.
+    pub fn connection_closed(&mut self, connection: ConnectionId) {
+        for slot in self.connections.remove(&connection).into_iter().flatten() {
+            self.take(slot);
+        }
     }
 
     /// Wakes the request for a queue with the earliest deadline, whatever its filter.
@@ -154,6 +198,12 @@ impl<R> Polling<R> {
                 self.queues.remove(&key);
             }
         }
+        if let Some(of_connection) = self.connections.get_mut(&parked.connection) {
+            of_connection.remove(&slot);
+            if of_connection.is_empty() {
+                self.connections.remove(&parked.connection);
+            }
+        }
         Some(parked.request)
     }
 }
@@ -194,6 +244,7 @@ mod tests {
                 filter: SubscriptionData::parse("orders", "TagA", 1)
                     .ok()
                     .map(|wanted| PullFilter::tags(Arc::new(wanted))),
+                connection: ConnectionId(seconds),
                 request: name,
             };
             let key = QueueKey::new("orders", group, queue_id);
@@ -273,9 +324,54 @@ mod tests {
         let parked = Parked {
             deadline: held.at(20),
             filter: None,
+            connection: ConnectionId(1),
             request: "one too many",
         };
         let key = QueueKey::new("orders", "g", -1);
         assert_eq!(held.polling.park(key, parked), Err("one too many"));
+    }
+
+    #[test]
+    fn what_is_parked_for_a_connection_goes_with_it() {
+        let mut held = Held::new();
+        held.park("of 10", "g", -1, 10);
+        held.park("of 20", "g", -1, 20);
+        held.polling.connection_closed(ConnectionId(10));
+        assert_eq!(held.arrive(0, TAG_A), ["of 20"]);
+        held.polling.connection_closed(ConnectionId(20));
+        let Polling {
+            slots,
+            queues,
+            connections,
+            ..
+        } = held.polling;
+        assert!(slots.is_empty() && queues.is_empty() && connections.is_empty());
+    }
+
+    #[test]
+    fn a_retry_topic_wakes_the_group_and_topic_that_its_name_is_made_of() {
+        for (group, topic) in [("a_b", "c"), ("a", "b_c"), ("a_b_c", "d+e")] {
+            for retry_topic in [
+                hotfire_protocol::pop::retry_topic(topic, group),
+                hotfire_protocol::pop::retry_topic_v2(topic, group),
+            ] {
+                let mut held = Held::new();
+                for (name, key) in [
+                    ("wanted", QueueKey::new(topic, group, -1)),
+                    ("other group", QueueKey::new(topic, "other", -1)),
+                    ("other topic", QueueKey::new("other", group, -1)),
+                ] {
+                    let parked = Parked {
+                        deadline: held.at(1),
+                        filter: None,
+                        connection: ConnectionId(1),
+                        request: name,
+                    };
+                    held.polling.park(key, parked).unwrap();
+                }
+                let woken = held.arrive_at(&retry_topic, 0, TAG_A);
+                assert_eq!(woken, ["wanted"], "{retry_topic}");
+            }
+        }
     }
 }

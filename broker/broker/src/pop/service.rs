@@ -49,15 +49,29 @@ pub fn spawn(state: &Arc<State>) -> Vec<TaskHandle> {
     ]
 }
 
+/// How many woken requests are run before others have their turn.
+const WOKEN_PIECE: usize = 64;
+
 async fn run_woken(state: Arc<State>) {
     loop {
         state.pop.wake.notified().await;
-        let woken = std::mem::take(&mut *state.pop.woken.lock());
-        for waiting in woken {
-            if is_open(&waiting)
-                && let Some((waiting, response)) = pop::run_again(&state, waiting)
-            {
-                state.answer_late(&waiting, response, true);
+        // What is woken meanwhile notifies again.
+        let mut left = state.pop.woken.lock().len();
+        while left > 0 {
+            let piece = left.min(WOKEN_PIECE);
+            for _ in 0..piece {
+                let Some(waiting) = state.pop.woken.lock().pop_front() else {
+                    break;
+                };
+                if is_open(&waiting)
+                    && let Some((waiting, response)) = pop::run_again(&state, waiting)
+                {
+                    state.answer_late(&waiting, response, true);
+                }
+            }
+            left -= piece;
+            if left > 0 {
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -8,10 +8,11 @@ use hotfire_protocol::body::{
     QueryAssignmentResponseBody, SetMessageRequestModeRequestBody,
 };
 use hotfire_protocol::topic::RETRY_PREFIX;
-use hotfire_protocol::{MessageQueue, RemotingCommand, ResponseCode};
+use hotfire_protocol::{MessageQueue, RemotingCommand, ResponseCode, rules};
 use hotfire_remoting::Handled;
 
 use super::{Answer, bad_body, body, done};
+use crate::limits;
 use crate::load_balance::share;
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -20,9 +21,9 @@ use crate::table_files::Table;
 /// QUERY_ASSIGNMENT: which queues of a topic a member of a group is to read. The name servers may
 /// have to be asked.
 pub(super) fn query(broker: &Arc<State>, request: RemotingCommand) -> Handled {
-    let asked = match QueryAssignmentRequestBody::from_json(&request.body) {
+    let asked = match read(&request) {
         Ok(asked) => asked,
-        Err(error) => return Handled::Reply(bad_body(&error).response(&request)),
+        Err(refusal) => return Handled::Reply(refusal.response(&request)),
     };
     let broker = broker.clone();
     Handled::Later(Box::pin(async move {
@@ -39,12 +40,21 @@ pub(super) fn query(broker: &Arc<State>, request: RemotingCommand) -> Handled {
             message_queue_assignments: queues
                 .map(|queues| queues.into_iter().map(assigned).collect()),
         };
-        Some(
-            request
-                .response(ResponseCode::SUCCESS)
-                .with_body(answer.to_json()),
-        )
+        let answer = body(&request, answer.to_json());
+        Some(answer.unwrap_or_else(|refusal| refusal.response(&request)))
     }))
+}
+
+fn read(request: &RemotingCommand) -> Result<QueryAssignmentRequestBody, Refusal> {
+    limits::check_body("body", request.body.len(), limits::SMALL_BODY_BYTES)?;
+    let asked = QueryAssignmentRequestBody::from_json(&request.body);
+    let asked = asked.map_err(|error| bad_body(&error))?;
+    // It goes to the name servers, and into what is logged.
+    rules::check_registered_name("topic", &asked.topic)
+        .and_then(|()| rules::check_registered_name("group", &asked.consumer_group))
+        .and_then(|()| rules::check_client_id(&asked.client_id))
+        .map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
+    Ok(asked)
 }
 
 /// The queues that a member is to read; `None` if nobody can say.
@@ -61,7 +71,7 @@ async fn queues(
     let mut members: Vec<String> = {
         let consumers = broker.consumers.lock();
         let members = consumers.group(&asked.consumer_group)?.members().values();
-        members.map(|client| client.client_id.clone()).collect()
+        members.map(|client| client.client_id.to_string()).collect()
     };
     members.sort();
     let shared = share(
@@ -85,6 +95,7 @@ async fn queues(
 
 /// SET_MESSAGE_REQUEST_MODE: how a group gets the messages of a topic.
 pub(super) fn set_mode(broker: &State, request: &RemotingCommand) -> Answer {
+    limits::check_body("body", request.body.len(), limits::SMALL_BODY_BYTES)?;
     let mode = SetMessageRequestModeRequestBody::from_json(&request.body);
     let mode = mode.map_err(|error| bad_body(&error))?;
     let topic = &mode.topic;
@@ -107,7 +118,7 @@ pub(super) fn set_mode(broker: &State, request: &RemotingCommand) -> Answer {
         mode = mode.mode.name(),
         "an administrator sets how a group gets messages"
     );
-    broker.balance.modes.lock().set(mode);
+    broker.balance.modes.lock().set(mode)?;
     broker.files.change(Table::Modes);
     done(request)
 }

@@ -13,65 +13,106 @@ use hotfire_protocol::header::client::{
     GetConsumerConnectionListRequestHeader, GetConsumerListByGroupRequestHeader,
     GetProducerConnectionListRequestHeader, UnregisterClientRequestHeader,
 };
-use hotfire_protocol::{RemotingCommand, ResponseCode};
+use hotfire_protocol::topic::NameError;
+use hotfire_protocol::{RemotingCommand, ResponseCode, rules};
 use hotfire_remoting::{Channel, ConnectionId};
 use tokio::time::Instant;
 
 use super::{Answer, bad_body, body, done};
 use crate::client_info::ClientInfo;
 use crate::filter;
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::state::State;
 
-/// HEART_BEAT: enters or refreshes the client in its groups.
+/// HEART_BEAT: enters or refreshes the client in its groups. A heartbeat that is refused changes
+/// nothing.
 pub(super) fn heartbeat(
     broker: &Arc<State>,
     channel: &Channel,
     request: &RemotingCommand,
 ) -> Answer {
+    limits::check_body("heartbeat", request.body.len(), limits::HEARTBEAT_BYTES)?;
     let heartbeat = HeartbeatData::from_json(&request.body).map_err(|error| bad_body(&error))?;
+    check_names(&heartbeat).map_err(|error| {
+        let remark = format!("the heartbeat is refused: {error}");
+        Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
+    })?;
     let client = ClientInfo {
-        client_id: heartbeat.client_id,
+        client_id: heartbeat.client_id.into(),
         address: channel.peer(),
         language: request.language,
         version: request.version,
         last_heartbeat: Instant::now(),
     };
-    for consumer in heartbeat.consumer_data_set {
-        consumer_heartbeat(broker, channel.id(), client.clone(), consumer);
+    let (connection, consumers) = (channel.id(), heartbeat.consumer_data_set);
+    let producers = heartbeat.producer_data_set;
+    let names = producers.iter().map(|producer| &*producer.group_name);
+    broker.consumers.lock().check(&consumers, connection)?;
+    let room = broker.producers.lock().check(names, connection, &client);
+    room?;
+    if !consumers.is_empty() {
+        consumers_heartbeat(broker, connection, &client, consumers)?;
     }
-    let mut producers = broker.producers.lock();
-    for producer in heartbeat.producer_data_set {
-        producers.register(&producer.group_name, channel.id(), client.clone());
+    let mut table = broker.producers.lock();
+    for producer in producers {
+        table.register(&producer.group_name, connection, client.clone());
     }
-    drop(producers);
+    drop(table);
+    if !channel.is_open() {
+        // It closed meanwhile, and what is entered now nobody would take out again.
+        broker.leave_groups(connection);
+    }
     done(request)
 }
 
-fn consumer_heartbeat(
+/// Names need only be such as can be shown and kept: a group that must not be created is entered all
+/// the same, as in Java, and its pulls are refused.
+fn check_names(heartbeat: &HeartbeatData) -> Result<(), NameError> {
+    rules::check_client_id(&heartbeat.client_id)?;
+    for consumer in &heartbeat.consumer_data_set {
+        rules::check_registered_name("group", &consumer.group_name)?;
+        for subscription in &consumer.subscription_data_set {
+            rules::check_registered_name("topic", &subscription.topic)?;
+        }
+    }
+    for producer in &heartbeat.producer_data_set {
+        rules::check_registered_name("group", &producer.group_name)?;
+    }
+    Ok(())
+}
+
+fn consumers_heartbeat(
     broker: &Arc<State>,
     connection: ConnectionId,
-    client: ClientInfo,
-    consumer: ConsumerData,
-) {
-    // A group that must not be created is entered all the same: its pulls are refused.
-    let group = broker.group_config(&consumer.group_name);
-    let notifies = group
-        .as_ref()
-        .is_none_or(|group| group.notify_consumer_ids_changed_enable);
-    if let Some(group) = &group {
-        broker.ensure_retry_topic(group, consumer.unit_mode);
+    client: &ClientInfo,
+    consumers: Vec<ConsumerData>,
+) -> Result<(), Refusal> {
+    if broker.config().enable_property_filter {
+        filter::register(&broker.filters, &consumers, broker.env.now_ms())?;
     }
-    broker.filters.lock().register(
-        &consumer.group_name,
-        consumer.subscription_data_set.iter(),
-        broker.env.now_ms(),
-    );
-    let changed = broker
-        .consumers
-        .lock()
-        .register(consumer, connection, client, notifies);
-    if let Some(changed) = changed {
+    let wanted = consumers
+        .iter()
+        .map(|consumer| (consumer.group_name.as_str(), consumer.unit_mode));
+    let notifies = broker.enter_groups(&wanted.collect::<Vec<_>>());
+    let (mut changes, mut told, mut untold) = (Vec::new(), 0, 0);
+    let mut table = broker.consumers.lock();
+    for (consumer, notifies) in consumers.into_iter().zip(notifies) {
+        let notifies = notifies && told < limits::NOTIFICATIONS;
+        match table.register(consumer, connection, client.clone(), notifies) {
+            Some(changed) => {
+                told += changed.connections.len();
+                changes.push(changed);
+            }
+            None if told >= limits::NOTIFICATIONS => untold += 1,
+            None => {}
+        }
+    }
+    drop(table);
+    if untold > 0 {
+        tracing::warn!(untold, "too many members to tell those of all groups");
+    }
+    for changed in changes {
         tracing::info!(
             group = changed.group,
             members = changed.connections.len(),
@@ -79,6 +120,7 @@ fn consumer_heartbeat(
         );
         broker.notify_members(&changed);
     }
+    Ok(())
 }
 
 /// UNREGISTER_CLIENT: a client leaves its groups.
@@ -107,6 +149,7 @@ pub(super) fn unregister(broker: &State, channel: &Channel, request: &RemotingCo
 /// CHECK_CLIENT_CONFIG: whether a subscription can be served. Of an expression that cannot be read
 /// the remark says where and why.
 pub(super) fn check_config(broker: &State, request: &RemotingCommand) -> Answer {
+    limits::check_body("body", request.body.len(), limits::SMALL_BODY_BYTES)?;
     let check =
         CheckClientRequestBody::from_json(&request.body).map_err(|error| bad_body(&error))?;
     let subscription = check.subscription_data;
@@ -141,7 +184,7 @@ pub(super) fn members(broker: &State, request: &RemotingCommand) -> Answer {
     let ids = group
         .members()
         .values()
-        .map(|client| client.client_id.clone());
+        .map(|client| client.client_id.to_string());
     let list = GetConsumerListByGroupResponseBody {
         consumer_id_list: ids.collect(),
     };
@@ -151,7 +194,7 @@ pub(super) fn members(broker: &State, request: &RemotingCommand) -> Answer {
 fn connections(members: &BTreeMap<ConnectionId, ClientInfo>) -> Vec<Connection> {
     let connection = |client: &ClientInfo| Connection {
         client_addr: client.address.to_string(),
-        client_id: client.client_id.clone(),
+        client_id: client.client_id.to_string(),
         language: client.language.name().to_owned(),
         version: client.version,
     };

@@ -96,11 +96,7 @@ impl RequestHandler for Processor {
     fn closed(&self, channel: &Channel, _reason: &str) {
         let (broker, connection) = (&self.broker, channel.id());
         broker.channels.lock().remove(&connection);
-        broker.producers.lock().connection_closed(connection);
-        let changed = broker.consumers.lock().connection_closed(connection);
-        for changed in &changed {
-            broker.notify_members(changed);
-        }
+        broker.connection_closed(connection);
     }
 }
 
@@ -231,8 +227,15 @@ fn done(request: &RemotingCommand) -> Answer {
     Ok(request.response(ResponseCode::SUCCESS))
 }
 
-/// A successful answer with a body.
+/// A successful answer with a body, if a frame can hold it.
 fn body(request: &RemotingCommand, json: Vec<u8>) -> Answer {
+    if json.len() > RESPONSE_BODY_MAX {
+        let remark = format!(
+            "the answer has {} bytes, more than a frame can hold: ask for less of it",
+            json.len()
+        );
+        return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+    }
     Ok(request.response(ResponseCode::SUCCESS).with_body(json))
 }
 

@@ -8,11 +8,11 @@ use hotfire_protocol::header::offset::{
     QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader, SearchOffsetResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 };
-use hotfire_protocol::{RemotingCommand, ResponseCode};
+use hotfire_protocol::{RemotingCommand, ResponseCode, rules, topic};
 use hotfire_store::Boundary;
 
 use super::{Answer, done};
-use crate::consumer_offset::start_position;
+use crate::consumer_offset::{QueueOffsets, start_position};
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -38,8 +38,9 @@ pub(super) fn query(broker: &State, request: &RemotingCommand) -> Answer {
     }
 }
 
-/// UPDATE_CONSUMER_OFFSET: a commit. Neither group nor topic need exist, as in 4.9. A group that was
-/// reset and does not know it yet commits in vain.
+/// UPDATE_CONSUMER_OFFSET: a commit. Group and topic need not exist, as in 4.9, if they would be
+/// created when somebody uses them; else the answer is that of 5.x. A group that was reset and does
+/// not know it yet commits in vain.
 pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
     let header: UpdateConsumerOffsetRequestHeader = request.header()?;
     let (group, topic) = (&header.consumer_group, &header.topic);
@@ -49,13 +50,43 @@ pub(super) fn update(broker: &State, request: &RemotingCommand) -> Answer {
         response.remark = Some("Offset has been previously reset".to_owned());
         return Ok(response);
     }
-    broker.commit_offset(
-        &header.consumer_group,
-        &header.topic,
-        header.queue_id,
-        header.commit_offset,
-    );
+    check_commit(broker, group, topic, header.queue_id)?;
+    broker.commit_of_client(group, topic, header.queue_id, header.commit_offset)?;
     done(request)
+}
+
+/// Whether there can be something to commit.
+fn check_commit(broker: &State, group: &str, topic: &str, queue_id: i32) -> Result<(), Refusal> {
+    let config = broker.config();
+    let creatable = config.auto_create_subscription_group && topic::check_group(group).is_ok();
+    if !creatable && broker.groups.read().get(group).is_none() {
+        let group: String = group.chars().take(topic::DERIVED_TOPIC_MAX).collect();
+        let remark = format!("Group {group} not exist!");
+        let code = ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST;
+        return Err(Refusal::new(code, remark));
+    }
+    let known = broker.topics.read().get(topic).map(|known| {
+        let count = known.read_queue_nums.max(known.write_queue_nums);
+        // A queue that was taken away may still be read to its end.
+        count.max(1 + broker.offsets.lock().queues(group, topic).map_or(-1, last))
+    });
+    let creatable = config.auto_create_topic_enable && topic::check_topic(topic).is_ok();
+    let Some(count) = known.or(creatable.then_some(rules::QUEUES_MAX)) else {
+        let topic: String = topic.chars().take(topic::DERIVED_TOPIC_MAX).collect();
+        let remark = format!("Topic {topic} not exist!");
+        return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
+    };
+    if (0..count).contains(&queue_id) {
+        return Ok(());
+    }
+    let remark = format!("queueId[{queue_id}] is illegal, topic:[{topic}] has {count} queues");
+    Err(Refusal::new(ResponseCode::INVALID_PARAMETER, remark))
+}
+
+fn last(queues: &QueueOffsets) -> i32 {
+    queues
+        .last_key_value()
+        .map_or(-1, |(&queue_id, _)| queue_id)
 }
 
 /// SEARCH_OFFSET_BY_TIMESTAMP: the message stored at a time, or next to it.

@@ -15,6 +15,7 @@ use super::pop_notify::{self, Ahead};
 use super::popping::Popping;
 use super::{faq, pull};
 use crate::filter::PullFilter;
+use crate::limits;
 use crate::pop::{Parked, QueueKey, wake_exact};
 use crate::refusal::Refusal;
 use crate::state::{State, Waiting};
@@ -79,10 +80,12 @@ pub(crate) fn run_again(
         Ok(Served::Park(wait, full)) => (wait, full),
     };
     let Wait { ahead, parked } = *wait;
+    let waiting_channel = channel.clone();
     let key = ahead.key.clone();
     let parked = Parked {
         deadline: parked.deadline,
         filter: parked.filter,
+        connection: parked.connection,
         request: waiting,
     };
     let polling = if notification {
@@ -90,8 +93,14 @@ pub(crate) fn run_again(
     } else {
         &broker.pop.polling
     };
+    let (channel, connection) = (waiting_channel, parked.connection);
     if let Err(waiting) = polling.lock().park(key.clone(), parked) {
         return Some((waiting, full));
+    }
+    if !channel.is_open() {
+        // It closed meanwhile, and nobody else would drop what is parked now.
+        polling.lock().connection_closed(connection);
+        return None;
     }
     broker.pop.parked.notify_one();
     if pop_notify::has_messages(broker, &ahead) {
@@ -112,6 +121,13 @@ pub(super) fn deadline(broker: &State, born_time: i64, poll_time: i64) -> Option
     Some(Instant::now() + Duration::from_millis(left))
 }
 
+/// Checks the id of an attempt: what an ordered pop has given is kept under it.
+fn check_attempt_id(attempt_id: Option<&str>) -> Result<(), Refusal> {
+    let length = attempt_id.map_or(0, str::len);
+    limits::check("bytes of an attempt's id", length, rules::CLIENT_ID_MAX)?;
+    Ok(())
+}
+
 fn serve(
     broker: &Arc<State>,
     channel: &Channel,
@@ -125,6 +141,7 @@ fn serve(
         return Err(Refusal::new(ResponseCode::POLLING_TIMEOUT, remark));
     }
     check_count(broker, header.max_msg_nums)?;
+    check_attempt_id(header.attempt_id.as_deref())?;
     let (topic, queue_id) = (header.topic.as_str(), header.queue_id);
     let queues = check(
         broker,
@@ -175,6 +192,7 @@ fn serve(
         parked: Parked {
             deadline,
             filter,
+            connection: channel.id(),
             request: (),
         },
     };

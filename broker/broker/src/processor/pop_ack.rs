@@ -20,6 +20,7 @@ use hotfire_store::PutResult;
 
 use super::pop::illegal_queue;
 use super::{bad_body, faq};
+use crate::limits;
 use crate::pop::{
     CHECK_POINT_MAX, CheckPointKey, Committed, QueueKey, REVIVE_QUEUES, ack_key, check_point,
     set_alarm, wake_group,
@@ -105,6 +106,7 @@ async fn ack_all(broker: &Arc<State>, request: &RemotingCommand) -> Written {
     if request.body.is_empty() {
         return Err(empty());
     }
+    limits::check_body("body", request.body.len(), limits::ACK_BATCH_BYTES)?;
     let body = BatchAckMessageRequestBody::from_json(&request.body);
     let body = body.map_err(|error| bad_body(&error))?;
     if body.acks.is_empty() {

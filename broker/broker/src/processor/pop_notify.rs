@@ -58,6 +58,7 @@ pub(super) fn serve(
             let parked = Parked {
                 deadline,
                 filter: None,
+                connection: channel.id(),
                 request: (),
             };
             Served::Park(Box::new(Wait { ahead, parked }), answer(true))

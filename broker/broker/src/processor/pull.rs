@@ -20,12 +20,17 @@ use tokio::time::Instant;
 use super::{faq, field, text};
 use crate::config::BrokerConfig;
 use crate::filter::{self, PullFilter};
+use crate::limits;
 use crate::pull_hold::Parked;
 use crate::refusal::Refusal;
 use crate::state::{State, Waiting};
 
-/// The longest wait that a request can ask for; more would only be a way to hoard memory.
-const SUSPEND_MAX_MS: i64 = 24 * 3_600_000;
+/// What a parked pull usually takes, in bytes; only what is beyond counts as its size.
+const USUAL_BYTES: usize = 4 << 10;
+/// What a filter takes in memory, times the length of its expression.
+const FILTER_FACTOR: usize = 10;
+/// How many woken pulls are run before others have their turn.
+const WOKEN_PIECE: usize = 64;
 /// The master's number, as the broker to pull from.
 const MASTER_ID: i64 = 0;
 
@@ -69,7 +74,7 @@ impl<'a> PullHeader<'a> {
 }
 
 /// Serves a pull, or parks it until messages arrive.
-pub(super) fn handle(broker: &State, channel: &Channel, request: RemotingCommand) -> Handled {
+pub(super) fn handle(broker: &State, channel: &Channel, mut request: RemotingCommand) -> Handled {
     let parked = match serve(broker, channel, &request, true) {
         Ok(Served::Answer(response)) => return Handled::Reply(response),
         Err(refusal) => return Handled::Reply(refusal.response(&request)),
@@ -84,22 +89,54 @@ pub(super) fn handle(broker: &State, channel: &Channel, request: RemotingCommand
         return Handled::None;
     };
     let pull_from = parked.pull_from;
+    request.body = Bytes::new();
     let waiting = Waiting::new(channel, request);
-    broker
+    let parking = broker
         .hold
         .lock()
         .park(&topic, queue_id, parked.map(waiting));
-    if broker.store.max_offset_in_queue(&topic, queue_id) > pull_from {
+    if let Err((waiting, full)) = parking {
+        // As when Java's pool of threads for pulls is full: the client asks again in a while.
+        let remark = format!("[OVERLOAD]system busy, start flow control for a while: {full}");
+        let refusal = Refusal::new(ResponseCode::SYSTEM_BUSY, remark);
+        return Handled::Reply(refusal.response(&waiting.request));
+    }
+    if !channel.is_open() {
+        // It closed meanwhile, and nobody else would drop what is parked now.
+        broker.hold.lock().connection_closed(channel.id());
+        return Handled::None;
+    }
+    let max_offset = broker.store.max_offset_in_queue(&topic, queue_id);
+    if max_offset > pull_from {
         // Something arrived between the look and the parking; on one thread it cannot.
-        wake_all(broker);
+        let (mut woken, now) = (Vec::new(), Instant::now());
+        let mut hold = broker.hold.lock();
+        hold.on_arrival(&topic, queue_id, max_offset, &mut |_| true, now, &mut woken);
+        drop(hold);
+        wake(broker, woken);
     }
     Handled::None
 }
 
 /// Runs the parked pulls again that were woken.
-pub(crate) fn run_woken(broker: &State) {
-    let woken = std::mem::take(&mut *broker.woken.lock());
-    for waiting in woken {
+pub(crate) async fn run_woken(broker: &State) {
+    // What is woken meanwhile notifies again.
+    let mut left = broker.woken.lock().len();
+    while left > 0 {
+        let piece = left.min(WOKEN_PIECE);
+        run_piece(broker, piece);
+        left -= piece;
+        if left > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn run_piece(broker: &State, count: usize) {
+    for _ in 0..count {
+        let Some(waiting) = broker.woken.lock().pop_front() else {
+            return;
+        };
         let Waiting {
             channel, request, ..
         } = &waiting;
@@ -142,11 +179,20 @@ pub(crate) fn on_arrival(broker: &State, arrival: &Arrival<'_>) {
     wake(broker, woken);
 }
 
-/// Wakes every parked pull that has something to say.
-pub(crate) fn wake_all(broker: &State) {
+/// Wakes every parked pull that has something to say, a piece of them at a time.
+pub(crate) async fn wake_all(broker: &State) {
     let max_offset = |topic: &str, queue_id| broker.store.max_offset_in_queue(topic, queue_id);
-    let woken = broker.hold.lock().tick(Instant::now(), max_offset);
-    wake(broker, woken);
+    let mut from = None;
+    loop {
+        let now = Instant::now();
+        let (woken, next) = broker.hold.lock().tick(from.as_ref(), now, max_offset);
+        wake(broker, woken);
+        from = next;
+        if from.is_none() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 fn wake(broker: &State, woken: Vec<Waiting>) {
@@ -168,6 +214,8 @@ impl Parked<()> {
             pull_from: self.pull_from,
             deadline: self.deadline,
             filter: self.filter,
+            connection: self.connection,
+            bytes: self.bytes,
             request,
         }
     }
@@ -232,7 +280,7 @@ fn serve(
     let parks = code == ResponseCode::PULL_NOT_FOUND && first_pass && header.has(sys_flag::SUSPEND);
     let served = if parks {
         let suspend = if config.long_polling_enable {
-            let ms = header.suspend_timeout_ms.clamp(0, SUSPEND_MAX_MS);
+            let ms = header.suspend_timeout_ms.clamp(0, limits::SUSPEND_MS);
             Duration::from_millis(ms.unsigned_abs())
         } else {
             config.short_polling_time
@@ -241,6 +289,8 @@ fn serve(
             pull_from: header.queue_offset,
             deadline: Instant::now() + suspend,
             filter,
+            connection: channel.id(),
+            bytes: bytes_of(request, &header).saturating_sub(USUAL_BYTES),
             request: (),
         })
     } else {
@@ -252,10 +302,18 @@ fn serve(
         Served::Answer(answer(broker, request, code, found, suggested))
     };
     if first_pass && header.has(sys_flag::COMMIT_OFFSET) {
-        let offset = header.commit_offset;
-        broker.commit_offset(header.group, header.topic, header.queue_id, offset);
+        let (group, topic, queue_id) = (header.group, header.topic, header.queue_id);
+        if let Err(full) = broker.commit_of_client(group, topic, queue_id, header.commit_offset) {
+            tracing::warn!(group, topic, %full, "an offset is not committed");
+        }
     }
     Ok(served)
+}
+
+/// What a parked pull takes, in bytes.
+fn bytes_of(request: &RemotingCommand, header: &PullHeader<'_>) -> usize {
+    let fields = Waiting::bytes(request) - request.body.len();
+    fields + FILTER_FACTOR * header.subscription.len()
 }
 
 /// Where the group was put since it pulled this queue last; it is told once.
@@ -363,6 +421,8 @@ fn filter(
         }
         return Ok(PullFilter::tags(subscription));
     }
+    // While it is off, nothing is registered either.
+    filter::check_enabled(config, subscription.expression_type.as_deref())?;
     let registered = broker.filters.lock().get(topic, header.group);
     let Some((sql, registered_version)) = registered else {
         let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
@@ -372,7 +432,6 @@ fn filter(
         let remark = "the consumer's consumer filter data not latest";
         return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_LATEST, remark));
     }
-    filter::check_enabled(config, subscription.expression_type.as_deref())?;
     Ok(PullFilter::registered(subscription, sql))
 }
 

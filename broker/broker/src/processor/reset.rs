@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hotfire_protocol::body::{
     GetConsumerStatusBody, MessageQueueForC, ResetOffsetBody, ResetOffsetBodyForC,
 };
 use hotfire_protocol::header::admin::CloneGroupOffsetRequestHeader;
 use hotfire_protocol::header::client::{GetConsumerStatusRequestHeader, ResetOffsetRequestHeader};
+use hotfire_protocol::topic;
 use hotfire_protocol::{
     Language, MessageQueue, RemotingCommand, RequestCode, ResponseCode, version,
 };
@@ -145,13 +147,15 @@ fn tell_members(
     let table = ResetOffsetBody {
         offset_table: offsets.clone(),
     };
+    // Shared by the requests to all members.
     let (table, list) = (table.to_json(), list_for_c(offsets).to_json());
+    let (table, list) = (Bytes::from(table), Bytes::from(list));
     for (member, channel) in members {
         check_version(&member)?;
         let as_list = [request.language, member.language].contains(&Language::CPP);
         let offsets = if as_list { &list } else { &table };
         if let Err(error) = channel.oneway(push.clone().with_body(offsets.clone())) {
-            tracing::error!(group, client = member.client_id, %error, "cannot tell a member");
+            tracing::error!(group, client = &*member.client_id, %error, "cannot tell a member");
         }
     }
     Ok(())
@@ -258,8 +262,8 @@ pub(super) fn status(broker: &Arc<State>, request: RemotingCommand) -> Handled {
             consumer_table: held,
             ..GetConsumerStatusBody::default()
         };
-        let response = request.response(ResponseCode::SUCCESS);
-        Some(response.with_body(answer.to_json()))
+        let answer = body(&request, answer.to_json());
+        Some(answer.unwrap_or_else(|refusal| refusal.response(&request)))
     }))
 }
 
@@ -282,8 +286,8 @@ fn whom_to_ask(broker: &State, request: &RemotingCommand) -> Result<Asked, Refus
     let mut asked = Vec::new();
     for (member, channel) in members {
         check_version(&member)?;
-        if only.as_ref().is_none_or(|only| *only == member.client_id) {
-            asked.push((member.client_id, channel));
+        if only.as_ref().is_none_or(|only| **only == *member.client_id) {
+            asked.push((member.client_id.to_string(), channel));
         }
     }
     let question = GetConsumerStatusRequestHeader {
@@ -303,6 +307,7 @@ fn whom_to_ask(broker: &State, request: &RemotingCommand) -> Result<Asked, Refus
 pub(super) fn clone(broker: &State, request: &RemotingCommand) -> Answer {
     let header: CloneGroupOffsetRequestHeader = request.header()?;
     let (from, to) = (&header.src_group, &header.dest_group);
+    topic::check_group(to).map_err(|wrong| error(wrong.to_string()))?;
     let topics: Vec<String> = match header.topic.filter(|topic| !topic.trim().is_empty()) {
         Some(topic) => vec![topic],
         None => {
@@ -328,7 +333,7 @@ pub(super) fn clone(broker: &State, request: &RemotingCommand) -> Answer {
         }
         let queues = broker.offsets.lock().queues(from, &topic).cloned();
         for (queue_id, offset) in queues.into_iter().flatten() {
-            broker.commit_offset(to, &topic, queue_id, offset);
+            broker.commit_of_client(to, &topic, queue_id, offset)?;
         }
     }
     done(request)

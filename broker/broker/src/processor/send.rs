@@ -64,8 +64,9 @@ pub(super) fn handle(broker: &Arc<State>, channel: &Channel, request: RemotingCo
     {
         let mut gate = broker.gate.lock();
         if !gate.admits() {
+            let (connection, bytes) = (channel.id(), Waiting::bytes(&request));
             let waiting = Waiting::new(channel, request);
-            return match gate.enqueue(waiting, Instant::now()) {
+            return match gate.enqueue(connection, bytes, waiting, Instant::now()) {
                 Ok(()) => {
                     drop(gate);
                     broker.send_queued.notify_one();

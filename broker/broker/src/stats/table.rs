@@ -7,6 +7,8 @@ use hotfire_protocol::stats::StatsItem;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use crate::limits;
+
 /// Counts messages put and got. Counters come into being when something is counted, and go when
 /// their topic or group is deleted.
 ///
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 pub struct BrokerStats {
     start: Instant,
     topics: FxHashMap<String, TopicStats>,
+    /// How many counters topics and groups have.
+    count: usize,
     broker_put: StatsItem,
     broker_get: StatsItem,
 }
@@ -32,6 +36,13 @@ struct GroupStats {
     send_back: Option<StatsItem>,
 }
 
+impl GroupStats {
+    /// How many counters there are.
+    fn count(&self) -> usize {
+        2 * usize::from(self.get.is_some()) + usize::from(self.send_back.is_some())
+    }
+}
+
 /// Messages and their bytes.
 #[derive(Debug)]
 struct Pair {
@@ -45,6 +56,7 @@ impl BrokerStats {
         Self {
             start: now,
             topics: FxHashMap::default(),
+            count: 0,
             broker_put: StatsItem::new(Duration::ZERO),
             broker_get: StatsItem::new(Duration::ZERO),
         }
@@ -57,30 +69,63 @@ impl BrokerStats {
     /// Messages of a producer were stored: `TOPIC_PUT_NUMS`, `TOPIC_PUT_SIZE`, `BROKER_PUT_NUMS`.
     pub fn put(&mut self, topic: &str, messages: u64, bytes: u64, now: Instant) {
         let at = self.at(now);
-        with(&mut self.topics, topic, |topic: &mut TopicStats| {
-            let pair = topic.put.get_or_insert_with(|| Pair::new(at));
-            pair.add(messages, bytes, at);
-        });
+        let known = self
+            .topics
+            .get(topic)
+            .is_some_and(|topic| topic.put.is_some());
+        if self.has_room(known, 2) {
+            with(&mut self.topics, topic, |topic: &mut TopicStats| {
+                let pair = topic.put.get_or_insert_with(|| Pair::new(at));
+                pair.add(messages, bytes, at);
+            });
+        }
         self.broker_put.add(messages, at);
     }
 
     /// A group got messages: `GROUP_GET_NUMS`, `GROUP_GET_SIZE`, `BROKER_GET_NUMS`.
     pub fn got(&mut self, group: &str, topic: &str, messages: u64, bytes: u64, now: Instant) {
         let at = self.at(now);
-        self.with_group(group, topic, |group| {
-            let pair = group.get.get_or_insert_with(|| Pair::new(at));
-            pair.add(messages, bytes, at);
-        });
+        let known = self
+            .group(group, topic)
+            .is_some_and(|group| group.get.is_some());
+        if self.has_room(known, 2) {
+            self.with_group(group, topic, |group| {
+                let pair = group.get.get_or_insert_with(|| Pair::new(at));
+                pair.add(messages, bytes, at);
+            });
+        }
         self.broker_get.add(messages, at);
     }
 
     /// A group sent a message of a topic back: `SNDBCK_PUT_NUMS`.
     pub fn sent_back(&mut self, group: &str, topic: &str, now: Instant) {
         let at = self.at(now);
-        self.with_group(group, topic, |group| {
-            let item = &mut group.send_back;
-            item.get_or_insert_with(|| StatsItem::new(at)).add(1, at);
-        });
+        let known = self
+            .group(group, topic)
+            .is_some_and(|group| group.send_back.is_some());
+        if self.has_room(known, 1) {
+            self.with_group(group, topic, |group| {
+                let item = &mut group.send_back;
+                item.get_or_insert_with(|| StatsItem::new(at)).add(1, at);
+            });
+        }
+    }
+
+    /// Whether there is room for the counters of a topic or group, unless they are there already.
+    /// What there is no room for is counted for the broker only.
+    fn has_room(&mut self, known: bool, counters: usize) -> bool {
+        if known {
+            return true;
+        }
+        let has_room = self.count + counters <= limits::COUNTERS;
+        if has_room {
+            self.count += counters;
+        }
+        has_room
+    }
+
+    fn group(&self, group: &str, topic: &str) -> Option<&GroupStats> {
+        self.topics.get(topic)?.groups.get(group)
     }
 
     /// The figures of a counter, if there is such a one. Keys are a topic, `topic@group`, or for
@@ -113,13 +158,18 @@ impl BrokerStats {
 
     /// Forgets a topic.
     pub fn remove_topic(&mut self, topic: &str) {
-        self.topics.remove(topic);
+        if let Some(topic) = self.topics.remove(topic) {
+            let groups: usize = topic.groups.values().map(GroupStats::count).sum();
+            self.count -= groups + 2 * usize::from(topic.put.is_some());
+        }
     }
 
     /// Forgets a group.
     pub fn remove_group(&mut self, group: &str) {
         for topic in self.topics.values_mut() {
-            topic.groups.remove(group);
+            if let Some(group) = topic.groups.remove(group) {
+                self.count -= group.count();
+            }
         }
     }
 
@@ -218,8 +268,26 @@ mod tests {
         stats.got("g", "t", 1, 1, start);
         stats.remove_group("g");
         assert_eq!(sum(&mut stats, "GROUP_GET_NUMS", "t@g"), None);
+        stats.sent_back("g", "t", start);
+        assert_eq!(stats.count, 3);
         stats.remove_topic("t");
         assert_eq!(sum(&mut stats, "TOPIC_PUT_NUMS", "t"), None);
+        assert_eq!(stats.count, 0);
+    }
+
+    #[test]
+    fn topics_without_number_are_counted_for_the_broker_only() {
+        let start = Instant::now();
+        let mut stats = BrokerStats::new(start);
+        stats.put("known", 1, 1, start);
+        stats.count = limits::COUNTERS;
+        stats.put("known", 1, 1, start);
+        stats.put("one more", 1, 1, start);
+        stats.got("g", "known", 1, 1, start);
+        assert_eq!(sum(&mut stats, "TOPIC_PUT_NUMS", "known"), Some(2));
+        assert_eq!(sum(&mut stats, "TOPIC_PUT_NUMS", "one more"), None);
+        assert_eq!(sum(&mut stats, "BROKER_PUT_NUMS", ""), Some(3));
+        assert_eq!(stats.topics.len(), 1);
     }
 
     #[test]

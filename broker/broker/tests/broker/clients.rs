@@ -204,6 +204,7 @@ async fn lock(peer: &Peer, client_id: &str, queue_id: i32) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_queue_is_locked_by_one_member_until_it_is_freed_or_forgotten() {
     let stack = Stack::start().await;
+    stack.peer.send_ok(&order("makes the topic")).await;
     assert!(lock(&stack.peer, "c1", 0).await);
     assert!(!lock(&stack.peer, "c2", 0).await);
     assert!(lock(&stack.peer, "c2", 1).await);

@@ -13,6 +13,7 @@ mod delay;
 mod filter;
 mod golden;
 mod golden_admin;
+mod hostile_clients;
 mod limits;
 mod metrics;
 mod offsets;

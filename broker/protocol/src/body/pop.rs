@@ -111,8 +111,8 @@ impl PopCheckPoint {
     }
 }
 
-/// The largest distance that is written: a check point has 32 messages, but with a selective filter
-/// they may lie far apart.
+/// The largest distance that is written or read: a check point has 32 messages, but with a selective
+/// filter they may lie far apart.
 const BIT_MAX: i64 = 1 << 20;
 
 /// A set of small numbers, written as Java's `BitSet`: bytes, the lowest bit first, in base 64.
@@ -155,10 +155,13 @@ impl Serialize for BitSet {
 impl<'de> Deserialize<'de> for BitSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        STANDARD
-            .decode(text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        let bytes = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+        if bytes.len() as i64 > BIT_MAX / 8 {
+            return Err(serde::de::Error::custom(
+                "a set of numbers that are too large",
+            ));
+        }
+        Ok(Self(bytes))
     }
 }
 
@@ -248,5 +251,16 @@ mod tests {
             BatchAckMessageRequestBody::from_json(json.as_bytes()),
             Ok(body)
         );
+    }
+
+    #[test]
+    fn a_set_of_numbers_beyond_all_distances_is_refused() {
+        let body = |bytes: usize| {
+            let bits = STANDARD.encode(vec![0xFF; bytes]);
+            format!("{{\"acks\":[{{\"b\":\"{bits}\"}}]}}")
+        };
+        let longest = (BIT_MAX / 8) as usize;
+        assert!(BatchAckMessageRequestBody::from_json(body(longest).as_bytes()).is_ok());
+        assert!(BatchAckMessageRequestBody::from_json(body(longest + 1).as_bytes()).is_err());
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::processor) fn producers(broker: &State, request: &RemotingCommand)
     let info = |client: &ClientInfo| {
         let silent = now.saturating_duration_since(client.last_heartbeat);
         ProducerInfo {
-            client_id: client.client_id.clone(),
+            client_id: client.client_id.to_string(),
             language: client.language.name().to_owned(),
             last_update_timestamp: now_ms - i64::try_from(silent.as_millis()).unwrap_or(now_ms),
             remote_ip: format!("/{}", client.address),
@@ -117,7 +117,7 @@ fn consumer(broker: &State, group: String, client_id: String) -> Result<Consumer
         let members = consumers.group(&group).map(|group| group.members());
         let mut members = members.into_iter().flatten();
         members
-            .find(|(_, client)| client.client_id == client_id)
+            .find(|(_, client)| *client.client_id == *client_id)
             .map(|(connection, client)| (*connection, client.version))
     };
     let offline = || error(format!("The Consumer <{group}> <{client_id}> not online"));

@@ -1,6 +1,6 @@
 //! How far groups are with topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_protocol::body::{
     ConsumeStats, ConsumeStatsList, OffsetWrapper, QueryConsumeTimeSpanBody,
@@ -201,12 +201,15 @@ pub(in crate::processor) fn corrections(broker: &State, request: &RemotingComman
     let header: QueryCorrectionOffsetHeader = request.header()?;
     let topic = &header.topic;
     let left_out = header.filter_groups.unwrap_or_default();
-    let left_out: Vec<_> = left_out.split(',').collect();
+    let left_out: BTreeSet<_> = left_out.split(',').collect();
     let offsets = broker.offsets.lock();
     let mut correction_offsets = BTreeMap::new();
     for group in offsets.groups_of(topic) {
         let queues = offsets.queues(group, topic).into_iter().flatten();
-        for (&queue_id, &offset) in queues.filter(|_| !left_out.contains(&group)) {
+        if left_out.contains(group) {
+            continue;
+        }
+        for (&queue_id, &offset) in queues {
             if offset >= broker.store.min_offset_in_queue(topic, queue_id) {
                 let smallest = correction_offsets.entry(queue_id).or_insert(offset);
                 *smallest = offset.min(*smallest);

@@ -5,7 +5,8 @@
 //! - Null fields and entries are left out; readers take them for missing.
 //! - Readers convert between numbers, booleans and text as the field demands.
 //!
-//! Reading needs memory in proportion to the text and nests no deeper than a fixed limit.
+//! Reading needs memory in proportion to the text, some times its length and no more, and nests no
+//! deeper than a fixed limit.
 
 mod read;
 mod write;
@@ -205,5 +206,50 @@ mod tests {
             assert!(from_slice::<Sample>(text.as_bytes()).is_err());
             assert!(from_slice::<serde_json::Value>(text.as_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn a_list_of_empty_objects_takes_no_hundred_times_its_text() {
+        use crate::body::{BatchAckMessageRequestBody, HeartbeatData, LockBatchRequestBody};
+        let list = |before: &str, entry: &str, after: &str| {
+            format!("{before}{}{after}", vec![entry; 1_000_000].join(","))
+        };
+        let subscriptions = list(
+            r#"{"consumerDataSet":[{"subscriptionDataSet":["#,
+            "{}",
+            "]}]}",
+        );
+        assert!(HeartbeatData::from_json(subscriptions.as_bytes()).is_err());
+        let groups = list(r#"{"consumerDataSet":["#, "{}", "]}");
+        assert!(HeartbeatData::from_json(groups.as_bytes()).is_err());
+        let queues = list(r#"{"mqSet":["#, "{}", "]}");
+        assert!(LockBatchRequestBody::from_json(queues.as_bytes()).is_err());
+        let acks = list(r#"{"acks":["#, "{}", "]}");
+        assert!(BatchAckMessageRequestBody::from_json(acks.as_bytes()).is_err());
+        // Numbers take no more than their text, and many of them are many.
+        let numbers = list("[", "1", "]");
+        assert_eq!(
+            from_slice::<Vec<i64>>(numbers.as_bytes()).map(|list| list.len()),
+            Ok(1_000_000)
+        );
+    }
+
+    #[test]
+    fn what_clients_write_is_never_too_much() {
+        use crate::body::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData};
+        let subscription = SubscriptionData::parse("t", "a||b||c||d", 1).unwrap();
+        let group = ConsumerData {
+            subscription_data_set: vec![subscription; 2_000],
+            ..ConsumerData::default()
+        };
+        let heartbeat = HeartbeatData {
+            consumer_data_set: vec![group; 20],
+            producer_data_set: vec![ProducerData::default(); 40_000],
+            ..HeartbeatData::default()
+        };
+        assert_eq!(
+            HeartbeatData::from_json(&heartbeat.to_json()),
+            Ok(heartbeat)
+        );
     }
 }
