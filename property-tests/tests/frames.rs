@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// Hostile connections of one seed, and frames of one connection.
-const CONNECTIONS: usize = 40;
+const CONNECTIONS: usize = 150;
 const FRAMES: usize = 50;
 /// Only a server that stands still takes so long.
 const STANDSTILL: Duration = Duration::from_secs(60);

@@ -17,12 +17,15 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How many may ask at a time; more wait.
 const CONNECTIONS_MAX: usize = 16;
 /// How long one who connects may take to ask.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take in all, so that those who do not read their answers give their
+/// turns to others.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Before it is listened on again after the operating system refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The format of the answer.
@@ -72,10 +75,14 @@ async fn accept(env: Env, listener: Box<dyn Listener>, registry: Arc<Registry>) 
         };
         match listener.accept().await {
             Ok(connection) => {
-                let registry = registry.clone();
+                let (served, registry) = (env.clone(), registry.clone());
                 env.spawn("metrics-connection", async move {
-                    if let Err(error) = serve(connection.stream, &registry).await {
-                        tracing::debug!(peer = %connection.peer, %error, "no metrics for a peer");
+                    let peer = connection.peer;
+                    let serving = serve(&served, connection.stream, registry);
+                    match timeout(CONNECTION_TIMEOUT, serving).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no metrics for a peer"),
+                        Err(_) => tracing::debug!(%peer, "a peer does not read its metrics"),
                     }
                     drop(turn);
                 });
@@ -88,10 +95,16 @@ async fn accept(env: Env, listener: Box<dyn Listener>, registry: Arc<Registry>) 
     }
 }
 
-async fn serve(stream: Box<dyn ByteStream>, registry: &Registry) -> Result<(), hyper::Error> {
+async fn serve(
+    env: &Env,
+    stream: Box<dyn ByteStream>,
+    registry: Arc<Registry>,
+) -> Result<(), hyper::Error> {
     let answer = service_fn(|request: Request<Incoming>| {
-        let response = answer(&request, registry);
-        async move { Ok::<_, Infallible>(response) }
+        let registry = registry.clone();
+        // There may be many figures.
+        let answer = env.compute("metrics", move || answer(&request, &registry));
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -72,3 +72,26 @@ async fn garbage_and_silence_keep_nobody_else_from_asking() {
     let response = ask(&env, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(response.contains("apples_total 3"), "{response}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_do_not_read_their_figures_give_way_to_one_who_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = memory::env(&memory::MemoryNetwork::default(), folder.path());
+    let mut registry = Registry::default();
+    // More than a socket holds.
+    for at in 0..2_000 {
+        let help = "h".repeat(100);
+        registry.register(format!("figure_{at}"), help, Counter::<u64>::default());
+    }
+    let _exporter = Exporter::start(&env, ADDRESS, registry).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        let mut connection = env.network().connect(ADDRESS).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        connection.stream.write_all(request).await.unwrap();
+        silent.push(connection);
+    }
+    let asked = ask(&env, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
+    assert!(asked.unwrap().contains("figure_1999_total 0\n"));
+}
