@@ -8,6 +8,13 @@ use hotfire_remoting::TlsSettings;
 use super::BrokerConfig;
 use super::keys::{self, FIXED, WITHOUT_EFFECT};
 
+/// Keys beside those of TLS that whoever starts the broker reads: how a name server beside it knows
+/// brokers, and what this one signs with.
+const OF_STARTER: [&str; 2] = [
+    "authenticationEnabled",
+    "innerClientAuthenticationCredentials",
+];
+
 /// What is wrong with a properties file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
@@ -51,7 +58,7 @@ fn apply(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), Strin
         tracing::warn!(key = name, "this setting has no effect here");
         return Ok(());
     }
-    if name.starts_with(TlsSettings::PREFIX) {
+    if name.starts_with(TlsSettings::PREFIX) || OF_STARTER.contains(&name) {
         return Ok(());
     }
     let fixed = FIXED.iter().map(|(key, _)| *key);
