@@ -79,53 +79,42 @@ pub trait TableFile: DeserializeOwned {
     }
 }
 
+/// What [`write`] has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The file is new, and its backup is what it was before.
+    New,
+    /// File and backup are the same.
+    Same,
+}
+
 /// Replaces a file, keeping its old content as `NAME.bak`. If the content is the same, only the backup
 /// is written, unless it is the same, too: from then on it stands in for the file.
 ///
 /// # Errors
 /// The disk failed. The file then holds what it held before.
-pub async fn write(disk: &dyn Disk, path: &str, content: Vec<u8>) -> Result<(), ConfigError> {
+pub async fn write(disk: &dyn Disk, path: &str, content: Vec<u8>) -> Result<Written, ConfigError> {
     match disk.read(path) {
         Ok(old) => {
             let backup = backup(path);
             if old == content && disk.read(&backup).is_ok_and(|backup| backup == old) {
-                return Ok(());
+                return Ok(Written::Same);
             }
-            replace(disk, &backup, &old)
+            let same = old == content;
+            disk.replace(&backup, old)
                 .await
                 .map_err(ConfigError::io(&backup))?;
-            if old == content {
-                return Ok(());
+            if same {
+                return Ok(Written::Same);
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(ConfigError::io(path)(error)),
     }
-    replace(disk, path, &content)
+    disk.replace(path, content)
         .await
-        .map_err(ConfigError::io(path))
-}
-
-/// Replaces a file at once and durably: whenever the machine dies there is the old one or the new
-/// one, whole.
-async fn replace(disk: &dyn Disk, path: &str, content: &[u8]) -> io::Result<()> {
-    let new = format!("{path}.tmp");
-    let written = async {
-        // Written before it is mapped, so that a full disk is an error and not a signal.
-        disk.write(&new, content)?;
-        if !content.is_empty() {
-            let len = content.len() as u64;
-            disk.map(&new, len)?.flush(0..len).await?;
-        }
-        disk.rename(&new, path)
-    };
-    if let Err(error) = written.await {
-        // The next attempt begins anew; until then a full disk has more use for the space.
-        let _ = disk.remove(&new);
-        return Err(error);
-    }
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    disk.sync_dir(folder).await
+        .map_err(ConfigError::io(path))?;
+    Ok(Written::New)
 }
 
 /// Reads a table: from the file, or from its backup if the file is damaged or missing. What is

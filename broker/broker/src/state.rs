@@ -164,8 +164,9 @@ impl State {
         self.files.change(Table::Groups);
     }
 
+    /// Has the committed offsets written, if there are new ones.
     pub fn save_offsets(&self) {
-        self.files.change(Table::Offsets);
+        self.files.change_if_committed();
     }
 
     /// Has the expressions that groups registered written, if they changed.
@@ -184,7 +185,9 @@ impl State {
 
     /// Has written what ordered pops have given away.
     pub fn save_orders(&self) {
-        self.files.change(Table::Orders);
+        if self.files.newest(Table::Orders) > 0 || !self.pop.orders.lock().is_empty() {
+            self.files.change(Table::Orders);
+        }
     }
 
     /// What ordered pops have given away, without what is gone.
@@ -357,6 +360,7 @@ impl State {
     pub fn commit_offset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         let mut offsets = self.offsets.lock();
         let before = offsets.commit(group, topic, queue_id, offset);
+        self.files.note_commit();
         if let Some(before) = before.filter(|&before| before > offset) {
             tracing::warn!(
                 group,

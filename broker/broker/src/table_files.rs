@@ -6,6 +6,7 @@
 //! until it succeeds, and those who wait are told that it failed.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,12 @@ use std::time::Duration;
 
 use hotfire_protocol::body::fastjson;
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config_file;
+use crate::config_file::{self, Written};
 use crate::state::State;
 
 /// How long changes that nobody waits for are collected.
@@ -84,12 +86,16 @@ struct Progress {
     awaited: bool,
     /// When it may be written at the earliest, if nobody waits.
     due: Option<Instant>,
+    /// A hash of what the file and its backup hold, if that is known to be the same.
+    settled: Option<u64>,
 }
 
 /// What of the tables is written, and what is to be.
 #[derive(Default)]
 pub(crate) struct TableFiles {
     tables: Mutex<[Progress; Table::ALL.len()]>,
+    /// Whether offsets were committed since their table was last said to have changed.
+    committed: AtomicBool,
     /// Topics that are not in the file yet, with the change that made them.
     new_topics: Mutex<BTreeMap<String, Change>>,
     has_new_topics: AtomicBool,
@@ -113,6 +119,18 @@ impl TableFiles {
         };
         self.changed.notify_one();
         change
+    }
+
+    /// Notes that an offset was committed: that is too frequent to say each time that the table changed.
+    pub fn note_commit(&self) {
+        self.committed.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the table of offsets was changed, if one was committed since the last call.
+    pub fn change_if_committed(&self) {
+        if self.committed.swap(false, Ordering::Relaxed) {
+            self.change(Table::Offsets);
+        }
     }
 
     /// Says that a topic was created: it will be written, and whoever sends to it waits for that.
@@ -244,17 +262,29 @@ pub(crate) async fn run(state: Arc<State>) {
 /// Writes a table as it is now. A failure is logged.
 async fn write(state: &Arc<State>, table: Table) -> Result<(), Arc<str>> {
     let path = state.table_path(table);
-    let shared = state.clone();
-    // Big tables take their time.
-    let content = state
-        .env
-        .compute("table to file", move || shared.content_of(table));
-    let written = match content.await {
-        Ok(Some(content)) => config_file::write(state.disk(), &path, content).await,
+    let content = if matches!(table, Table::Cursors) {
+        state.content_of(table)
+    } else {
+        // Big tables take their time.
+        let shared = state.clone();
+        let content = move || shared.content_of(table);
+        state.env.compute("table to file", content).await
+    };
+    let written = match content {
+        Ok(Some(content)) => {
+            let hash = FxBuildHasher.hash_one(&content);
+            if state.files.tables.lock()[table as usize].settled == Some(hash) {
+                return Ok(());
+            }
+            let written = config_file::write(state.disk(), &path, content).await;
+            let settled = matches!(written, Ok(Written::Same)).then_some(hash);
+            state.files.tables.lock()[table as usize].settled = settled;
+            written
+        }
         Ok(None) => return Ok(()),
         Err(source) => Err(config_file::ConfigError::Json { path, source }),
     };
-    written.map_err(|error| {
+    written.map(drop).map_err(|error| {
         tracing::error!(%error, "cannot write a configuration file: it is tried again");
         error.to_string().into()
     })

@@ -93,6 +93,11 @@ impl OrderInfo {
 }
 
 impl OrderInfos {
+    /// Whether nothing was popped in order.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     fn name(key: &QueueKey) -> String {
         format!("{}@{}", key.topic, key.group)
     }

@@ -267,6 +267,7 @@ impl Pass<'_> {
         if done != before {
             let mut offsets = self.state.offsets.lock();
             offsets.commit(REVIVE_GROUP, self.topic, self.queue_id, done);
+            self.state.files.note_commit();
         }
     }
 
