@@ -25,6 +25,7 @@ mod consumer_offset;
 mod consumers;
 mod delay;
 mod filter;
+mod forget;
 mod groups;
 mod limits;
 mod load_balance;

@@ -144,6 +144,25 @@ impl<R> PullHold<R> {
         self.woken(topic, queue_id, ready, woken);
     }
 
+    /// Takes out the requests that wait for something that is gone, by topic and request.
+    pub fn take(&mut self, gone: impl Fn(&str, &R) -> bool) -> Vec<R> {
+        let mut found = Vec::new();
+        for (topic, queues) in &mut self.topics {
+            for (&queue_id, queue) in queues.iter_mut() {
+                let gone = |_: &u64, parked: &mut Parked<R>| gone(topic, &parked.request);
+                let gone: Vec<_> = queue.extract_if(.., gone).collect();
+                if !gone.is_empty() {
+                    found.push((topic.clone(), queue_id, gone));
+                }
+            }
+        }
+        let mut taken = Vec::new();
+        for (topic, queue_id, gone) in found {
+            self.woken(&topic, queue_id, gone, &mut taken);
+        }
+        taken
+    }
+
     /// Looks at a piece of all requests, from a queue on, without knowing what arrived: one whose
     /// queue has grown beyond its offset, and one whose deadline has passed, is to be run again. The
     /// second result is where to go on.

@@ -83,6 +83,19 @@ impl RebalanceLocks {
         locked
     }
 
+    /// Forgets a topic.
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.groups.retain(|_, held| {
+            held.retain(|queue, _| queue.topic != topic);
+            !held.is_empty()
+        });
+    }
+
+    /// Forgets a group.
+    pub fn remove_group(&mut self, group: &str) {
+        self.groups.remove(group);
+    }
+
     /// Frees those of the queues that the client holds.
     pub fn unlock<'a>(
         &mut self,

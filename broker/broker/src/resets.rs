@@ -37,6 +37,11 @@ impl PendingResets {
         queues.get(&queue_id).copied()
     }
 
+    /// Keeps only the resets of some topics and groups.
+    pub fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.queues.retain(|(group, topic), _| keep(topic, group));
+    }
+
     /// Where the group was put; forgets it.
     pub fn take(&mut self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
         if self.queues.is_empty() {

@@ -335,7 +335,19 @@ impl State {
                 Some(timers) => pretty(&timers.metrics()),
                 None => Ok(None),
             },
-            Table::Settings => Ok(Some(self.config().to_properties().into_bytes())),
+            Table::Settings => Ok(Some(self.settings_to_write().into_bytes())),
+        }
+    }
+
+    fn settings_to_write(&self) -> String {
+        let config = self.config();
+        match &config.config_store_path {
+            Some(path) => {
+                // A file that cannot be read will not be written either.
+                let file = self.disk().read(path).unwrap_or_default();
+                config.edit(&String::from_utf8_lossy(&file))
+            }
+            None => config.to_properties(),
         }
     }
 

@@ -86,6 +86,11 @@ impl Topics {
         self.topics.extend(file.topic_config_table);
     }
 
+    /// Switches automatic creation on or off.
+    pub fn set_auto_create(&mut self, auto_create: bool) {
+        self.auto_create = auto_create;
+    }
+
     /// How many topics there are.
     pub fn len(&self) -> usize {
         self.topics.len()

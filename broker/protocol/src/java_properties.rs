@@ -45,6 +45,20 @@ pub fn parse(text: &str) -> Vec<Entry> {
     entries
 }
 
+/// A value as it can be written behind `key=`, in one line.
+pub fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for char in value.chars() {
+        match char {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 fn ends_in_backslash(line: &str) -> bool {
     let backslashes = line.bytes().rev().take_while(|&byte| byte == b'\\').count();
     backslashes % 2 == 1
@@ -70,6 +84,14 @@ fn unquote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_escaped_value_is_read_as_it_was() {
+        for value in ["plain", "a\\b", "two\nlines\tand a tab", "ends in \\"] {
+            let read = parse(&format!("key={}", escape(value)));
+            assert_eq!(read[0].value.as_deref(), Some(value));
+        }
+    }
 
     fn read(text: &str) -> Vec<(usize, String, Option<String>)> {
         let entries = parse(text).into_iter();

@@ -19,6 +19,18 @@ pub enum FlushDiskType {
 pub struct StoreConfig {
     /// The store's folder; empty for the root of the disk itself. Default `store`.
     pub store_path_root_dir: String,
+    /// The folder of the commit log (`storePathCommitLog`). Default: `commitlog` in the store's.
+    pub store_path_commit_log: Option<String>,
+    /// The folder of the consume queues (`storePathConsumeQueue`). Default: `consumequeue` in the
+    /// store's.
+    pub store_path_consume_queue: Option<String>,
+    /// The folder of the index (`storePathIndex`). Default: `index` in the store's.
+    pub store_path_index: Option<String>,
+    /// The checkpoint (`storeCheckpoint`). Default: `checkpoint` in the store's folder.
+    pub store_checkpoint: Option<String>,
+    /// The file that is there while the store is open (`abortFile`). Default: `abort` in the store's
+    /// folder.
+    pub abort_file: Option<String>,
     /// The length of a commit log file in bytes (`mappedFileSizeCommitLog`). Default 1 GiB.
     pub commit_log_file_size: u64,
     /// The number of units in a consume queue file (`mappedFileSizeConsumeQueue` / 20).
@@ -117,6 +129,11 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             store_path_root_dir: "store".to_owned(),
+            store_path_commit_log: None,
+            store_path_consume_queue: None,
+            store_path_index: None,
+            store_checkpoint: None,
+            abort_file: None,
             commit_log_file_size: 1 << 30,
             consume_queue_file_units: 300_000,
             message_index_enable: true,
@@ -173,8 +190,30 @@ fn default_delay_levels() -> Vec<i64> {
 }
 
 impl StoreConfig {
-    /// A path below the store's folder.
+    /// The paths that are set by themselves, by the names that they have otherwise.
+    fn own_paths(&self) -> [(&'static str, &Option<String>); 5] {
+        [
+            ("commitlog", &self.store_path_commit_log),
+            ("consumequeue", &self.store_path_consume_queue),
+            ("index", &self.store_path_index),
+            ("checkpoint", &self.store_checkpoint),
+            ("abort", &self.abort_file),
+        ]
+    }
+
+    /// All paths that are set: what is not below the root of the disk must be let in by it.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let own = self.own_paths().map(|(_, path)| path.as_deref());
+        let root = Some(self.store_path_root_dir.as_str());
+        own.into_iter().chain([root]).flatten()
+    }
+
+    /// A path below the store's folder, or the one that is set for it.
     pub(crate) fn path(&self, name: &str) -> String {
+        let mut own = self.own_paths().into_iter();
+        if let Some((_, Some(path))) = own.find(|(known, _)| *known == name) {
+            return path.clone();
+        }
         if self.store_path_root_dir.is_empty() {
             name.to_owned()
         } else {

@@ -2,10 +2,11 @@
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hotfire_broker::{Broker, BrokerConfig};
-use hotfire_env::{Env, real};
+use hotfire_env::Env;
+use hotfire_env::real::{self, RealDisk};
 use hotfire_metrics::MetricsExporterType;
 use hotfire_namesrv::{NameServer, NamesrvConfig};
 use hotfire_protocol::java_properties;
@@ -89,7 +90,7 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
     let runtime = real::runtime().map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         real::catch_file_size_signal().map_err(|error| format!("cannot start: {error}"))?;
-        let env = real::env(&request.data, None);
+        let env = real::env_on(disk(&request.data, broker.as_ref()), None);
         // Certificates lie anywhere.
         let root = real::env("/", None);
         let tls = Tls::load(&env, root.disk(), &tls).map_err(|error| format!("TLS: {error}"))?;
@@ -99,6 +100,34 @@ pub fn serve(request: &Request) -> Result<Exit, String> {
         stopped.map_err(|error| format!("cannot wait for signals: {error}"))
     })?;
     Ok(Exit::Pass)
+}
+
+/// The files below the data folder, and those elsewhere that the broker's configuration names. How
+/// full the disk is counts where the commit log is.
+fn disk(data: &Path, broker: Option<&BrokerConfig>) -> RealDisk {
+    let disk = RealDisk::new(data);
+    let Some(config) = broker else {
+        return disk;
+    };
+    let store = &config.store;
+    let absolute = |path: &str| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let mut further = Vec::new();
+    for path in store.paths().filter_map(absolute) {
+        further.push(path);
+    }
+    // Their temporary files and backups are beside them.
+    let files = [
+        &config.config_store_path,
+        &store.store_checkpoint,
+        &store.abort_file,
+    ];
+    for path in files.into_iter().flatten() {
+        further.extend(absolute(path).and_then(|path| path.parent().map(Path::to_owned)));
+    }
+    let log = store.store_path_commit_log.as_deref();
+    let root = absolute(&store.store_path_root_dir);
+    let measured = log.and_then(absolute).or(root);
+    disk.with_folders(further, measured.unwrap_or_else(|| data.to_owned()))
 }
 
 /// What the configuration file says about TLS, which is for name server and broker alike. Relative
@@ -136,6 +165,11 @@ fn broker_config(request: &Request, port: Port, text: &str) -> Result<BrokerConf
         config.listen = format!("0.0.0.0:{port}");
     }
     config.inner_client_authentication_credentials = credentials(text)?;
+    if let Some(path) = &request.config {
+        // As RocketMQ writes changed settings to the file that it was given.
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        config.config_store_path = Some(path.display().to_string());
+    }
     if !request.namesrv_addrs.is_empty() {
         config.namesrv_addrs.clone_from(&request.namesrv_addrs);
     }

@@ -7,14 +7,29 @@ use std::time::Duration;
 
 use hotfire_metrics::MetricsExporterType;
 use hotfire_protocol::body::MessageRequestMode;
+use hotfire_protocol::{rules, topic};
 use hotfire_store::FlushDiskType;
 
 use super::BrokerConfig;
 use crate::delay::DelayLevels;
 
-/// A key: its name, how it is set and how it is shown.
+use When::{Always, Start};
+
+/// When a setting may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Only a start sets it: what it decides is decided then.
+    Start,
+    /// Whoever needs it looks at it anew each time.
+    Always,
+}
+
+/// A key: its name, when it may change, what it may be, how it is set and how it is shown.
 pub(super) struct Key {
     pub name: &'static str,
+    pub when: When,
+    /// What is wrong with a value, beyond that it is of the right kind.
+    pub check: fn(&str) -> Result<(), String>,
     pub set: fn(&mut BrokerConfig, &str) -> Result<(), String>,
     pub show: fn(&BrokerConfig) -> String,
 }
@@ -54,10 +69,18 @@ impl Property for String {
     }
 }
 
+/// The longest time that can be set: more than anybody waits, and little enough to be added to any
+/// point in time.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Milliseconds.
 impl Property for Duration {
     fn read(text: &str) -> Result<Self, String> {
-        u64::read(text).map(Self::from_millis)
+        let time = u64::read(text).map(Self::from_millis)?;
+        if time > LONGEST {
+            return Err(format!("`{text}` ms are more than a hundred years"));
+        }
+        Ok(time)
     }
 
     fn show(&self) -> String {
@@ -104,10 +127,64 @@ impl Property for MessageRequestMode {
     }
 }
 
+/// Every value of the right kind.
+fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+fn rule<E: std::fmt::Display>(checked: Result<(), E>) -> Result<(), String> {
+    checked.map_err(|wrong| wrong.to_string())
+}
+
+fn within(text: &str, min: i128, max: i128) -> Result<(), String> {
+    // What is no number is refused when it is set.
+    match text.parse::<i128>() {
+        Ok(number) if !(min..=max).contains(&number) => {
+            Err(format!("`{text}` is not within {min} to {max}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// At least one, and no more than Java's `int` holds.
+fn positive(text: &str) -> Result<(), String> {
+    within(text, 1, i32::MAX.into())
+}
+
+/// Hours of a day.
+fn hours(text: &str) -> Result<(), String> {
+    text.split(';')
+        .try_for_each(|hour| within(hour.trim(), 0, 23))
+}
+
+fn permission(text: &str) -> Result<(), String> {
+    // What is no number is refused when it is set.
+    text.parse()
+        .map_or(Ok(()), |perm| rule(rules::check_perm(perm)))
+}
+
+/// A name that goes into answers and properties.
+fn name(text: &str) -> Result<(), String> {
+    rule(rules::check_registered_name("name", text))
+}
+
+/// A path that can be a file's. RocketMQ's lists of several are not supported.
+fn path(text: &str) -> Result<(), String> {
+    if text.chars().any(char::is_control) {
+        return Err("it contains control characters".to_owned());
+    }
+    if text.contains(',') {
+        return Err("only one path is supported".to_owned());
+    }
+    Ok(())
+}
+
 macro_rules! keys {
-    ($($name:literal => $($field:ident).+,)+) => {
+    ($($name:literal => $($field:ident).+, $when:ident, $check:expr;)+) => {
         &[$(Key {
             name: $name,
+            when: $when,
+            check: $check,
             set: |config, text| {
                 config.$($field).+ = Property::read(text)?;
                 Ok(())
@@ -119,91 +196,98 @@ macro_rules! keys {
 
 /// The keys that are one field.
 const KEYS: &[Key] = keys! {
-    "brokerClusterName" => broker_cluster_name,
-    "brokerName" => broker_name,
-    "brokerIP1" => broker_ip1,
-    "brokerPermission" => broker_permission,
-    "regionId" => region_id,
-    "traceOn" => trace_on,
-    "aclEnable" => acl_enable,
-    "autoCreateTopicEnable" => auto_create_topic_enable,
-    "autoCreateSubscriptionGroup" => auto_create_subscription_group,
-    "defaultTopicQueueNums" => default_topic_queue_nums,
-    "clusterTopicEnable" => cluster_topic_enable,
-    "brokerTopicEnable" => broker_topic_enable,
-    "traceTopicEnable" => trace_topic_enable,
-    "msgTraceTopicName" => msg_trace_topic_name,
-    "storeReplyMessageEnable" => store_reply_message_enable,
-    "metricsExporterType" => metrics.exporter,
-    "metricsPromExporterHost" => metrics.host,
-    "metricsPromExporterPort" => metrics.port,
-    "recallMessageEnable" => recall_message_enable,
-    "allowRecallWhenBrokerNotWriteable" => allow_recall_when_broker_not_writeable,
-    "longPollingEnable" => long_polling_enable,
-    "shortPollingTimeMills" => short_polling_time,
-    "litePullMessageEnable" => lite_pull_message_enable,
-    "useServerSideResetOffset" => use_server_side_reset_offset,
-    "enablePropertyFilter" => enable_property_filter,
-    "filterSupportRetry" => filter_support_retry,
-    "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable,
-    "slaveReadEnable" => slave_read_enable,
-    "defaultQueryMaxNum" => default_query_max_num,
-    "serverLoadBalancerEnable" => server_load_balancer_enable,
-    "defaultMessageRequestMode" => default_message_request_mode,
-    "defaultPopShareQueueNum" => default_pop_share_queue_num,
-    "loadBalancePollNameServerInterval" => load_balance_poll_name_server_interval,
-    "enableRetryTopicV2" => enable_retry_topic_v2,
-    "retrieveMessageFromPopRetryTopicV1" => retrieve_message_from_pop_retry_topic_v1,
-    "clearRetryTopicWhenDeleteTopic" => clear_retry_topic_when_delete_topic,
-    "flushConsumerOffsetInterval" => flush_consumer_offset_interval,
-    "flushDelayOffsetInterval" => flush_delay_offset_interval,
-    "registerNameServerPeriod" => register_name_server_period,
-    "registerBrokerTimeoutMills" => register_broker_timeout,
-    "rejectTransactionMessage" => reject_transaction_message,
-    "transactionTimeOut" => transaction_timeout,
-    "transactionCheckMax" => transaction_check_max,
-    "transactionCheckInterval" => transaction_check_interval,
-    "brokerFastFailureEnable" => broker_fast_failure_enable,
-    "waitTimeMillsInSendQueue" => wait_time_in_send_queue,
-    "sendMessageThreadPoolNums" => send_message_thread_pool_nums,
-    "sendThreadPoolQueueCapacity" => send_thread_pool_queue_capacity,
-    "startAcceptSendRequestTimeStamp" => start_accept_send_request_time_stamp,
-    "storePathRootDir" => store.store_path_root_dir,
-    "mappedFileSizeCommitLog" => store.commit_log_file_size,
-    "messageIndexEnable" => store.message_index_enable,
-    "maxHashSlotNum" => store.max_hash_slot_num,
-    "maxIndexNum" => store.max_index_num,
-    "maxMsgsNumBatch" => store.max_msgs_num_batch,
-    "maxMessageSize" => store.max_message_size,
-    "flushDiskType" => store.flush_disk_type,
-    "flushIntervalCommitLog" => store.flush_interval_commit_log,
-    "flushCommitLogLeastPages" => store.flush_commit_log_least_pages,
-    "flushCommitLogThoroughInterval" => store.flush_commit_log_thorough_interval,
-    "flushIntervalConsumeQueue" => store.flush_interval_consume_queue,
-    "flushConsumeQueueLeastPages" => store.flush_consume_queue_least_pages,
-    "flushConsumeQueueThoroughInterval" => store.flush_consume_queue_thorough_interval,
-    "syncFlushTimeout" => store.sync_flush_timeout,
-    "readUnCommitted" => store.read_uncommitted,
-    "maxTransferCountOnMessageInMemory" => store.max_transfer_count,
-    "maxTransferBytesOnMessageInMemory" => store.max_transfer_bytes,
-    "cleanFileForciblyEnable" => store.clean_file_forcibly_enable,
-    "cleanResourceInterval" => store.clean_resource_interval,
-    "deleteCommitLogFilesInterval" => store.delete_files_interval,
-    "deleteFileBatchMax" => store.delete_file_batch_max,
-    "timerWheelEnable" => store.timer_wheel_enable,
-    "timerFlushIntervalMs" => store.timer_flush_interval,
-    "timerRollWindowSlot" => store.timer_roll_window_slots,
-    "timerWheelSlots" => store.timer_wheel_slots,
-    "timerCongestNumEachSlot" => store.timer_congest_num_each_slot,
-    "mappedFileSizeTimerLog" => store.timer_log_file_size,
-    "checkCRCOnRecover" => store.check_crc_on_recover,
-    "osPageCacheBusyTimeOutMills" => store.os_page_cache_busy_timeout,
+    "brokerClusterName" => broker_cluster_name, Start, |text| rule(rules::check_cluster_name(text));
+    "brokerName" => broker_name, Start, |text| rule(rules::check_broker_name(text));
+    "brokerIP1" => broker_ip1, Start, any;
+    "brokerPermission" => broker_permission, Always, permission;
+    "regionId" => region_id, Always, name;
+    "traceOn" => trace_on, Always, any;
+    "aclEnable" => acl_enable, Start, any;
+    "autoCreateTopicEnable" => auto_create_topic_enable, Always, any;
+    "autoCreateSubscriptionGroup" => auto_create_subscription_group, Always, any;
+    "defaultTopicQueueNums" => default_topic_queue_nums, Start, |text| within(text, 1, rules::QUEUES_MAX.into());
+    "clusterTopicEnable" => cluster_topic_enable, Start, any;
+    "brokerTopicEnable" => broker_topic_enable, Start, any;
+    "traceTopicEnable" => trace_topic_enable, Start, any;
+    "msgTraceTopicName" => msg_trace_topic_name, Start, |text| rule(topic::check_topic(text));
+    "storeReplyMessageEnable" => store_reply_message_enable, Always, any;
+    "metricsExporterType" => metrics.exporter, Start, any;
+    "metricsPromExporterHost" => metrics.host, Start, any;
+    "metricsPromExporterPort" => metrics.port, Start, any;
+    "recallMessageEnable" => recall_message_enable, Always, any;
+    "allowRecallWhenBrokerNotWriteable" => allow_recall_when_broker_not_writeable, Always, any;
+    "longPollingEnable" => long_polling_enable, Always, any;
+    "shortPollingTimeMills" => short_polling_time, Always, any;
+    "litePullMessageEnable" => lite_pull_message_enable, Always, any;
+    "useServerSideResetOffset" => use_server_side_reset_offset, Always, any;
+    "enablePropertyFilter" => enable_property_filter, Always, any;
+    "filterSupportRetry" => filter_support_retry, Always, any;
+    "notifyConsumerIdsChangedEnable" => notify_consumer_ids_changed_enable, Always, any;
+    "slaveReadEnable" => slave_read_enable, Always, any;
+    "defaultQueryMaxNum" => default_query_max_num, Always, positive;
+    "serverLoadBalancerEnable" => server_load_balancer_enable, Always, any;
+    "defaultMessageRequestMode" => default_message_request_mode, Always, any;
+    "defaultPopShareQueueNum" => default_pop_share_queue_num, Always, |text| within(text, -1, i32::MAX.into());
+    "loadBalancePollNameServerInterval" => load_balance_poll_name_server_interval, Always, positive;
+    "enableRetryTopicV2" => enable_retry_topic_v2, Always, any;
+    "retrieveMessageFromPopRetryTopicV1" => retrieve_message_from_pop_retry_topic_v1, Always, any;
+    "clearRetryTopicWhenDeleteTopic" => clear_retry_topic_when_delete_topic, Always, any;
+    "flushConsumerOffsetInterval" => flush_consumer_offset_interval, Start, positive;
+    "flushDelayOffsetInterval" => flush_delay_offset_interval, Start, positive;
+    "registerNameServerPeriod" => register_name_server_period, Always, any;
+    "registerBrokerTimeoutMills" => register_broker_timeout, Always, positive;
+    "rejectTransactionMessage" => reject_transaction_message, Always, any;
+    "transactionTimeOut" => transaction_timeout, Always, any;
+    "transactionCheckMax" => transaction_check_max, Always, |text| within(text, 0, i32::MAX.into());
+    "transactionCheckInterval" => transaction_check_interval, Start, positive;
+    "brokerFastFailureEnable" => broker_fast_failure_enable, Always, any;
+    "waitTimeMillsInSendQueue" => wait_time_in_send_queue, Always, any;
+    "sendMessageThreadPoolNums" => send_message_thread_pool_nums, Start, positive;
+    "sendThreadPoolQueueCapacity" => send_thread_pool_queue_capacity, Start, positive;
+    "startAcceptSendRequestTimeStamp" => start_accept_send_request_time_stamp, Always, any;
+    "storePathRootDir" => store.store_path_root_dir, Start, path;
+    "storePathCommitLog" => store.store_path_commit_log, Start, path;
+    "storePathConsumeQueue" => store.store_path_consume_queue, Start, path;
+    "storePathIndex" => store.store_path_index, Start, path;
+    "storeCheckpoint" => store.store_checkpoint, Start, path;
+    "abortFile" => store.abort_file, Start, path;
+    "mappedFileSizeCommitLog" => store.commit_log_file_size, Start, positive;
+    "messageIndexEnable" => store.message_index_enable, Start, any;
+    "maxHashSlotNum" => store.max_hash_slot_num, Start, positive;
+    "maxIndexNum" => store.max_index_num, Start, positive;
+    "maxMsgsNumBatch" => store.max_msgs_num_batch, Start, positive;
+    "maxMessageSize" => store.max_message_size, Start, positive;
+    "flushDiskType" => store.flush_disk_type, Start, any;
+    "flushIntervalCommitLog" => store.flush_interval_commit_log, Start, positive;
+    "flushCommitLogLeastPages" => store.flush_commit_log_least_pages, Start, |text| within(text, 0, i32::MAX.into());
+    "flushCommitLogThoroughInterval" => store.flush_commit_log_thorough_interval, Start, positive;
+    "flushIntervalConsumeQueue" => store.flush_interval_consume_queue, Start, positive;
+    "flushConsumeQueueLeastPages" => store.flush_consume_queue_least_pages, Start, |text| within(text, 0, i32::MAX.into());
+    "flushConsumeQueueThoroughInterval" => store.flush_consume_queue_thorough_interval, Start, positive;
+    "syncFlushTimeout" => store.sync_flush_timeout, Start, positive;
+    "readUnCommitted" => store.read_uncommitted, Start, any;
+    "maxTransferCountOnMessageInMemory" => store.max_transfer_count, Start, any;
+    "maxTransferBytesOnMessageInMemory" => store.max_transfer_bytes, Start, any;
+    "cleanFileForciblyEnable" => store.clean_file_forcibly_enable, Start, any;
+    "cleanResourceInterval" => store.clean_resource_interval, Start, positive;
+    "deleteCommitLogFilesInterval" => store.delete_files_interval, Start, positive;
+    "deleteFileBatchMax" => store.delete_file_batch_max, Start, positive;
+    "timerWheelEnable" => store.timer_wheel_enable, Start, any;
+    "timerFlushIntervalMs" => store.timer_flush_interval, Start, positive;
+    "timerRollWindowSlot" => store.timer_roll_window_slots, Start, positive;
+    "timerWheelSlots" => store.timer_wheel_slots, Start, positive;
+    "timerCongestNumEachSlot" => store.timer_congest_num_each_slot, Always, positive;
+    "mappedFileSizeTimerLog" => store.timer_log_file_size, Start, positive;
+    "checkCRCOnRecover" => store.check_crc_on_recover, Start, any;
+    "osPageCacheBusyTimeOutMills" => store.os_page_cache_busy_timeout, Start, any;
 };
 
 /// The keys that take more than one field or another unit.
 const SPECIAL: &[Key] = &[
     Key {
         name: "brokerId",
+        when: Start,
+        check: any,
         set: |config, text| match i64::read(text)? {
             0 => {
                 config.broker_id = 0;
@@ -215,6 +299,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "listenPort",
+        when: Start,
+        check: any,
         set: |config, text| {
             let port = text
                 .parse::<u16>()
@@ -226,6 +312,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "bindAddress",
+        when: Start,
+        check: any,
         set: |config, text| {
             config.listen = format!("{text}:{}", split_listen(&config.listen).1);
             Ok(())
@@ -234,6 +322,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "namesrvAddr",
+        when: Always,
+        check: any,
         set: |config, text| {
             let addresses = text
                 .split(';')
@@ -246,6 +336,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "mappedFileSizeConsumeQueue",
+        when: Start,
+        check: |text| within(text, 20, i32::MAX.into()),
         set: |config, text| {
             config.store.consume_queue_file_units = u64::read(text)?.div_ceil(20);
             Ok(())
@@ -254,6 +346,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "fileReservedTime",
+        when: Start,
+        check: any,
         set: |config, text| {
             config.store.file_reserved_time =
                 Duration::from_secs(u64::from(u32::read(text)?) * 3600);
@@ -263,6 +357,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "deleteWhen",
+        when: Start,
+        check: hours,
         set: |config, text| {
             let hours = text.split(';').map(|hour| u32::read(hour.trim()));
             config.store.delete_when = hours.collect::<Result<_, _>>()?;
@@ -279,6 +375,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "timerPrecisionMs",
+        when: Start,
+        check: any,
         set: |config, text| {
             // Java rounds down to one of these, too (`setTimerPrecisionMs`).
             let wanted = i64::read(text)?;
@@ -291,6 +389,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "timerMaxDelaySec",
+        when: Always,
+        check: any,
         set: |config, text| {
             config.store.timer_max_delay = Duration::from_secs(u64::from(u32::read(text)?));
             Ok(())
@@ -299,6 +399,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "diskMaxUsedSpaceRatio",
+        when: Start,
+        check: |text| within(text, 1, 100),
         set: |config, text| {
             config.store.disk_max_used_space_ratio = f64::from(u32::read(text)?) / 100.0;
             Ok(())
@@ -311,6 +413,8 @@ const SPECIAL: &[Key] = &[
     },
     Key {
         name: "messageDelayLevel",
+        when: Start,
+        check: any,
         set: |config, text| {
             let levels = DelayLevels::parse(text).map_err(|error| error.to_string())?;
             config.store.delay_levels = levels.delays_ms().to_vec();
@@ -375,10 +479,22 @@ pub(super) const WITHOUT_EFFECT: &str = "\
     timerEnableRetryUntilSuccess timerGetMessageThreadNum timerInterceptDelayLevel \
     timerMetricSmallThreshold timerProgressLogIntervalMs timerPutMessageThreadNum \
     timerSkipUnknownError timerStopDequeue timerStopEnqueue timerWarmEnable \
-    storePathCommitLog storePathConsumeQueue storePathIndex storeCheckpoint abortFile \
     transferMsgByHeap transientStorePoolSize useEpollNativeSelector useReentrantLockWhenPutMessage \
     waitTimeMillsInHeartbeatQueue waitTimeMillsInPullQueue waitTimeMillsInTransactionQueue \
     warmMapedFileEnable";
+
+/// Names from earlier days, and what they are called today.
+const ALIASES: &[(&str, &str)] = &[
+    ("mapedFileSizeCommitLog", "mappedFileSizeCommitLog"),
+    ("mapedFileSizeConsumeQueue", "mappedFileSizeConsumeQueue"),
+];
+
+/// The key of a name, under whichever of its names.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let name = alias.map_or(name, |(_, today)| today);
+    all().find(|key| key.name == name)
+}
 
 fn split_listen(listen: &str) -> (&str, &str) {
     listen.rsplit_once(':').unwrap_or((listen, "0"))

@@ -3,6 +3,7 @@
 mod keys;
 mod properties;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hotfire_metrics::MetricsOptions;
@@ -158,8 +159,11 @@ pub struct BrokerConfig {
     pub start_accept_send_request_time_stamp: i64,
 
     /// The file that changed settings are written to, as RocketMQ writes them to the one that is given
-    /// with `-c`. Default: `config/broker.properties` in the store's folder, which no start reads.
+    /// with `-c`; its other lines stay. Default: all settings go into `config/broker.properties` in the
+    /// store's folder, which no start reads.
     pub config_store_path: Option<String>,
+    /// What administrators have changed since the start, by key.
+    pub changed_settings: BTreeMap<String, String>,
 
     /// How connections are encrypted. No key: whoever starts the broker sets it.
     pub tls: Tls,
@@ -227,6 +231,7 @@ impl Default for BrokerConfig {
             send_thread_pool_queue_capacity: 10_000,
             start_accept_send_request_time_stamp: 0,
             config_store_path: None,
+            changed_settings: BTreeMap::new(),
             tls: Tls::default(),
             inner_client_authentication_credentials: None,
             store: StoreConfig::default(),
@@ -253,7 +258,8 @@ impl BrokerConfig {
     /// broker.
     ///
     /// # Errors
-    /// As [`BrokerConfig::from_properties`].
+    /// As [`BrokerConfig::from_properties`], or something that only a start can set. Nothing is changed
+    /// then.
     pub fn update(&mut self, text: &str) -> Result<(), PropertyError> {
         let tls = java_properties::parse(text).into_iter();
         if let Some(tls) = tls
@@ -267,8 +273,14 @@ impl BrokerConfig {
         }
         let mut updated = self.clone();
         properties::apply_all(&mut updated, text)?;
+        properties::note_changes(self, &mut updated, text)?;
         *self = updated;
         Ok(())
+    }
+
+    /// A configuration file with the changes that administrators have made.
+    pub(crate) fn edit(&self, file: &str) -> String {
+        properties::edit(file, &self.changed_settings)
     }
 
     /// The configuration as Java properties.

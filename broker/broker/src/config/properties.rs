@@ -1,12 +1,13 @@
 //! Settings by the names that Apache RocketMQ gives them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use hotfire_protocol::java_properties::{self, Entry};
 use hotfire_remoting::TlsSettings;
 
 use super::BrokerConfig;
-use super::keys::{self, FIXED, WITHOUT_EFFECT};
+use super::keys::{self, FIXED, WITHOUT_EFFECT, When};
 
 /// Keys beside those of TLS that whoever starts the broker reads: how a name server beside it knows
 /// brokers, and what this one signs with.
@@ -40,10 +41,68 @@ pub(super) fn apply_all(config: &mut BrokerConfig, text: &str) -> Result<(), Pro
     Ok(())
 }
 
+/// Refuses changes that only a start can make, and notes the others. Setting what is set already
+/// changes nothing.
+pub(super) fn note_changes(
+    before: &BrokerConfig,
+    after: &mut BrokerConfig,
+    text: &str,
+) -> Result<(), PropertyError> {
+    for Entry { line, key, value } in java_properties::parse(text) {
+        let Some(key) = keys::find(&key) else {
+            continue;
+        };
+        let is_changed = (key.show)(before) != (key.show)(after);
+        if is_changed && key.when == When::Start {
+            let what = format!(
+                "`{}`: only a start sets it; put it into the configuration file and start the \
+                 broker again",
+                key.name
+            );
+            return Err(PropertyError { line, what });
+        }
+        let value = value.unwrap_or_default();
+        after.changed_settings.insert(key.name.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// A configuration file with changed settings: its other lines stay as they are.
+pub(super) fn edit(file: &str, changed: &BTreeMap<String, String>) -> String {
+    let mut dropped = BTreeSet::new();
+    let mut entries = java_properties::parse(file).into_iter().peekable();
+    let lines: Vec<&str> = file.lines().collect();
+    while let Some(entry) = entries.next() {
+        if keys::find(&entry.key).is_some_and(|key| changed.contains_key(key.name)) {
+            // With the lines that go on with it, and no more.
+            let end = entries.peek().map_or(lines.len() + 1, |next| next.line);
+            let goes_on = |line: &&str| line.trim_end().ends_with('\\');
+            let mut line = entry.line;
+            dropped.insert(line);
+            while line + 1 < end && lines.get(line - 1).is_some_and(goes_on) {
+                line += 1;
+                dropped.insert(line);
+            }
+        }
+    }
+    let mut text = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        if !dropped.contains(&(index + 1)) {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    for (key, value) in changed {
+        let _ = writeln!(text, "{key}={}", java_properties::escape(value));
+    }
+    text
+}
+
 /// Sets what a name stands for; an error says what is wrong.
 fn apply(config: &mut BrokerConfig, name: &str, value: &str) -> Result<(), String> {
-    if let Some(key) = keys::all().find(|key| key.name == name) {
-        return (key.set)(config, value).map_err(|what| format!("`{name}`: {what}"));
+    if let Some(key) = keys::find(name) {
+        return (key.check)(value)
+            .and_then(|()| (key.set)(config, value))
+            .map_err(|what| format!("`{name}`: {what}"));
     }
     if let Some(&(_, only)) = FIXED.iter().find(|(key, _)| *key == name) {
         return if value == only {
@@ -159,8 +218,8 @@ mod tests {
 
     #[test]
     fn a_line_may_go_on_in_the_next() {
-        let config = BrokerConfig::from_properties("brokerName=bro\\\n   ker\\:z").unwrap();
-        assert_eq!(config.broker_name, "broker:z");
+        let config = BrokerConfig::from_properties("regionId=re\\\n   gion\\:z").unwrap();
+        assert_eq!(config.region_id, "region:z");
     }
 
     #[test]
@@ -179,7 +238,85 @@ mod tests {
     #[test]
     fn a_failed_update_changes_nothing() {
         let mut config = BrokerConfig::default();
-        assert!(config.update("brokerName=x\ntraceOn=maybe").is_err());
-        assert_eq!(config.broker_name, "broker-a");
+        for wrong in ["traceOn=maybe", "listenPort=1", "deleteWhen=25"] {
+            assert!(config.update(&format!("regionId=x\n{wrong}")).is_err());
+            assert_eq!(config.region_id, "DefaultRegion", "{wrong}");
+            assert!(config.changed_settings.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_is_refused_by_file_and_update() {
+        let long = format!("regionId={}", "r".repeat(100_000));
+        let texts = [
+            "brokerPermission=99",
+            "brokerPermission=-1",
+            "deleteWhen=25",
+            "deleteWhen=04;24",
+            "brokerName=",
+            "brokerName=a\\nb",
+            "brokerClusterName=a b",
+            "regionId=",
+            "defaultTopicQueueNums=0",
+            "flushDelayOffsetInterval=0",
+            "shortPollingTimeMills=18446744073709551615",
+            "mappedFileSizeCommitLog=0",
+            "diskMaxUsedSpaceRatio=101",
+            "storePathCommitLog=/a,/b",
+            "brokerId=1",
+            &long,
+        ];
+        for text in texts {
+            assert!(BrokerConfig::from_properties(text).is_err(), "{text}");
+            assert!(BrokerConfig::default().update(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_start_sets_is_refused_with_that_reason_unless_it_is_set_already() {
+        let mut config = BrokerConfig::default();
+        for text in [
+            "storePathRootDir=/elsewhere",
+            "listenPort=1",
+            "brokerName=other",
+            "brokerClusterName=other",
+            "mapedFileSizeCommitLog=4096",
+            "deleteWhen=05",
+            "aclEnable=true",
+        ] {
+            let refused = config.update(text).unwrap_err().to_string();
+            assert!(refused.contains("only a start sets it"), "{refused}");
+        }
+        assert!(config.update("listenPort=10911\nregionId=Moon").is_ok());
+    }
+
+    #[test]
+    fn every_setting_can_be_set_to_what_it_is() {
+        let mut config = BrokerConfig::default();
+        let text = config.to_properties();
+        assert_eq!(config.update(&text), Ok(()));
+    }
+
+    #[test]
+    fn the_name_of_earlier_days_is_known() {
+        let config = BrokerConfig::from_properties("mapedFileSizeCommitLog=4096").unwrap();
+        assert_eq!(config.store.commit_log_file_size, 4096);
+        assert!(
+            config
+                .to_properties()
+                .contains("mappedFileSizeCommitLog=4096\n")
+        );
+    }
+
+    #[test]
+    fn a_changed_setting_replaces_its_line_and_leaves_the_others() {
+        let file = "# mine\nregionId = a\\\n  b\ntls.server.mode=enforcing\nbrokerName=x\n";
+        let changed = [("regionId", "Moon"), ("traceOn", "false")];
+        let changed = changed.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let edited = edit(file, &changed.into());
+        assert_eq!(
+            edited,
+            "# mine\ntls.server.mode=enforcing\nbrokerName=x\nregionId=Moon\ntraceOn=false\n"
+        );
     }
 }

@@ -386,6 +386,18 @@ impl ConsumerFilters {
             .collect()
     }
 
+    /// Forgets a topic.
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.changed |= self.filter_data_by_topic.remove(topic).is_some();
+    }
+
+    /// Forgets a group.
+    pub fn remove_group(&mut self, group: &str) {
+        for entries in self.filter_data_by_topic.values_mut() {
+            self.changed |= entries.group_filter_data.remove(group).is_some();
+        }
+    }
+
     /// What is to be written to the file, if it was changed since the last call. Entries that went
     /// away long ago are forgotten on the occasion.
     pub fn changes(&mut self, now_ms: i64) -> Option<Self> {

@@ -35,4 +35,10 @@ impl LoadBalance {
             ..Self::default()
         }
     }
+
+    /// Forgets a topic. True if anything was set for it.
+    pub fn forget_topic(&self, topic: &str) -> bool {
+        self.routes.lock().forget(topic);
+        self.modes.lock().remove_topic(topic)
+    }
 }

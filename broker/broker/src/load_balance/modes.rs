@@ -37,6 +37,21 @@ impl RequestModes {
         Ok(())
     }
 
+    /// Forgets a topic. True if anything was set for it.
+    pub fn remove_topic(&mut self, topic: &str) -> bool {
+        self.0.message_request_mode_map.remove(topic).is_some()
+    }
+
+    /// Forgets a group. True if anything was set for it.
+    pub fn remove_group(&mut self, group: &str) -> bool {
+        let mut removed = false;
+        self.0.message_request_mode_map.retain(|_, groups| {
+            removed |= groups.remove(group).is_some();
+            !groups.is_empty()
+        });
+        removed
+    }
+
     /// How a group gets the messages of a topic, and how many members share queues: as set, or by
     /// default. Retry topics are always pulled.
     pub fn of(&self, topic: &str, group: &str, config: &BrokerConfig) -> (MessageRequestMode, i32) {

@@ -39,6 +39,11 @@ impl Routes {
         (!queues.is_empty()).then(|| queues.clone())
     }
 
+    /// Forgets a topic: it is asked for again.
+    pub(super) fn forget(&mut self, topic: &str) {
+        self.topics.remove(topic);
+    }
+
     /// Takes note of what was told. A topic that is gone is forgotten, but for retry topics; while
     /// no name server answers, everything stays as it is.
     fn learn(&mut self, topic: &str, told: &Told) {

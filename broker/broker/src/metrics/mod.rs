@@ -13,6 +13,7 @@ mod gauges;
 mod labels;
 mod pop;
 mod progress;
+mod series;
 mod timers;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::state::State;
 use hotfire_protocol::topic::retry_group;
 pub(crate) use labels::MessageType;
 pub(crate) use pop::{PopCounters, PopRecord};
+use series::Series;
 
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
@@ -54,6 +56,7 @@ pub(crate) struct Metrics {
     requests: RequestTimes,
     /// The next offset that a group has not been given yet.
     pulled: Mutex<Pulled>,
+    series: Series,
 }
 
 /// Sizes in bytes (`BrokerMetricsManager.initMetricsView`).
@@ -106,16 +109,20 @@ impl Metrics {
             pop: PopCounters::default(),
             requests: RequestTimes::default(),
             pulled: Mutex::default(),
+            series: Series::default(),
         }
     }
 
     /// A producer's messages were stored.
     pub fn put(&self, topic: &str, kind: MessageType, messages: u64, bytes: u64) {
         let labels = labels::sent(topic, kind);
+        self.series.note(&self.messages_in, &labels);
         self.messages_in.get_or_create(&labels).inc_by(messages);
+        self.series.note(&self.throughput_in, &labels);
         self.throughput_in.get_or_create(&labels).inc_by(bytes);
         let size = bytes / messages.max(1);
         let labels = labels::sized(topic, kind);
+        self.series.note(&self.message_size, &labels);
         self.message_size
             .get_or_create(&labels)
             .observe(size as f64);
@@ -141,7 +148,9 @@ impl Metrics {
     /// A group was given messages of a topic, or of its retry topic for it.
     pub fn gave(&self, group: &str, topic: &str, retried: bool, (messages, bytes): (u64, u64)) {
         let labels = labels::received(group, topic, retried);
+        self.series.note(&self.messages_out, &labels);
         self.messages_out.get_or_create(&labels).inc_by(messages);
+        self.series.note(&self.throughput_out, &labels);
         self.throughput_out.get_or_create(&labels).inc_by(bytes);
     }
 
@@ -150,12 +159,14 @@ impl Metrics {
         let mut labels = labels::stored();
         labels.push(("topic", topic.to_owned()));
         let seconds = (wait_ms / 1_000) as f64;
+        self.series.note(&self.wait, &labels);
         self.wait.get_or_create(&labels).observe(seconds);
     }
 
     /// A group's message became a dead letter.
     pub fn dead_letter(&self, group: &str, topic: &str) {
         let labels = labels::received(group, topic, retry_group(topic).is_some());
+        self.series.note(&self.sent_to_dlq, &labels);
         self.sent_to_dlq.get_or_create(&labels).inc();
     }
 
@@ -164,11 +175,13 @@ impl Metrics {
         let labels = vec![("topic", topic.to_owned())];
         let counters = if committed {
             let took = took.as_millis() as f64;
+            self.series.note(&self.finish_latency, &labels);
             self.finish_latency.get_or_create(&labels).observe(took);
             &self.committed
         } else {
             &self.rolled_back
         };
+        self.series.note(counters, &labels);
         counters.get_or_create(&labels).inc();
     }
 
@@ -177,6 +190,30 @@ impl Metrics {
         let (request, response) = (RequestCode(request), ResponseCode(response));
         self.requests
             .answered(request.name(), response.name(), long_polling, took);
+    }
+
+    /// Ends the series of topics and groups that are gone.
+    pub fn forget(&self, gone: impl Fn(&str, &str) -> bool) {
+        for labels in self.series.take(&gone) {
+            for counters in [
+                &self.messages_in,
+                &self.throughput_in,
+                &self.messages_out,
+                &self.throughput_out,
+                &self.sent_to_dlq,
+                &self.committed,
+                &self.rolled_back,
+            ] {
+                counters.remove(&labels);
+            }
+            for histograms in [&self.message_size, &self.finish_latency, &self.wait] {
+                histograms.remove(&labels);
+            }
+        }
+        self.pop.forget(&gone);
+        self.pulled
+            .lock()
+            .retain(|(group, topic, _), _| !gone(topic, group));
     }
 
     fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {

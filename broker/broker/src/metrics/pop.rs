@@ -8,6 +8,7 @@ use hotfire_metrics::prometheus_client::registry::Registry;
 use hotfire_store::PutMessageStatus;
 
 use super::gauges::Figure;
+use super::series::Series;
 use super::{Counters, Labels};
 use crate::pop::{CheckPointKey, ReviveRecord};
 use crate::state::State;
@@ -34,6 +35,7 @@ pub(crate) struct PopCounters {
     put: Counters,
     got: Counters,
     revived: Counters,
+    series: Series,
 }
 
 impl PopCounters {
@@ -42,6 +44,7 @@ impl PopCounters {
         let mut labels = of(group, topic);
         labels.push(("revive_message_type", record.name().to_owned()));
         labels.push(("put_status", status.name().to_owned()));
+        self.series.note(&self.put, &labels);
         self.put.get_or_create(&labels).inc();
     }
 
@@ -55,6 +58,7 @@ impl PopCounters {
         let mut labels = of(&key.group, &key.topic);
         labels.push(("queue_id", queue_id.to_string()));
         labels.push(("revive_message_type", kind.name().to_owned()));
+        self.series.note(&self.got, &labels);
         self.got.get_or_create(&labels).inc();
     }
 
@@ -62,7 +66,17 @@ impl PopCounters {
     pub fn revived(&self, key: &CheckPointKey, status: PutMessageStatus) {
         let mut labels = of(&key.group, &key.topic);
         labels.push(("put_status", status.name().to_owned()));
+        self.series.note(&self.revived, &labels);
         self.revived.get_or_create(&labels).inc();
+    }
+
+    /// Ends the series of topics and groups that are gone.
+    pub(super) fn forget(&self, gone: impl Fn(&str, &str) -> bool) {
+        for labels in self.series.take(gone) {
+            for counters in [&self.put, &self.got, &self.revived] {
+                counters.remove(&labels);
+            }
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

@@ -54,7 +54,7 @@ pub(crate) use log::{CHECK_POINT_MAX, ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
 pub(crate) use retries::{retry_topic_to_write, retry_topics_to_read};
-pub(crate) use revive::{CheckPointKey, ReviveRecord};
+pub(crate) use revive::{CheckPointKey, Gone, ReviveRecord};
 pub(crate) use service::{
     commit_safe, on_arrival, restore, set_alarm, spawn, wake_exact, wake_group,
 };
@@ -138,6 +138,39 @@ impl Pop {
         }
         let number = self.check_points.fetch_add(1, Ordering::Relaxed);
         (number % REVIVE_QUEUES.unsigned_abs()) as i32
+    }
+
+    /// Forgets a topic or a group that is gone. Returns the requests that wait for it. `revive_end`
+    /// tells the ends of the revive topic's queues.
+    pub fn forget(&self, gone: &Gone, revive_end: impl Fn(i32) -> i64) -> Vec<Waiting> {
+        let Self {
+            stripes: _,
+            offsets,
+            committing,
+            orders,
+            polling,
+            notifications,
+            woken: _,
+            wake: _,
+            parked: _,
+            alarms,
+            revive,
+            check_points: _,
+        } = self;
+        let is_gone = |key: &QueueKey| gone.has(&key.topic, &key.group);
+        {
+            // An offset that is about to be committed is committed before.
+            let _committing = committing.lock();
+            offsets.lock().retain(|key| !is_gone(key));
+        }
+        orders.lock().retain(|topic, group| !gone.has(topic, group));
+        alarms.lock().retain(|key, _| !is_gone(key));
+        for (queue_id, queue) in (0..).zip(revive) {
+            queue.lock().forget(gone, revive_end(queue_id));
+        }
+        let mut waiting = polling.lock().take_all(is_gone);
+        waiting.extend(notifications.lock().take_all(is_gone));
+        waiting
     }
 
     /// Has requests run again.

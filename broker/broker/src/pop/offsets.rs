@@ -26,6 +26,11 @@ struct Ahead {
 }
 
 impl PopOffsets {
+    /// Keeps only some queues.
+    pub fn retain(&mut self, keep: impl Fn(&QueueKey) -> bool) {
+        self.queues.retain(|key, _| keep(key));
+    }
+
     /// Where the next pop begins; `None` if that is the committed offset.
     pub fn next(&self, key: &QueueKey) -> Option<i64> {
         self.queues.get(key).map(|ahead| ahead.next)

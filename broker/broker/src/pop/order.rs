@@ -226,6 +226,14 @@ impl OrderInfos {
         }
     }
 
+    /// Keeps only some topics and groups.
+    pub fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.table.retain(|name, _| {
+            let names = name.split_once('@');
+            names.is_some_and(|(topic, group)| keep(topic, group))
+        });
+    }
+
     /// Forgets queues that are not there any more, or were not asked for in a day. `queues` tells
     /// how many queues a topic has, if topic and group are there.
     pub fn clean(&mut self, now_ms: i64, queues: impl Fn(&str, &str) -> Option<i32>) {

@@ -190,6 +190,16 @@ impl<R> Polling<R> {
         due.into_iter().filter_map(|slot| self.take(slot)).collect()
     }
 
+    /// Takes out the requests that wait for queues that are gone.
+    pub fn take_all(&mut self, gone: impl Fn(&QueueKey) -> bool) -> Vec<R> {
+        let slots = self.queues.iter().filter(|(key, _)| gone(key));
+        let slots: Vec<Slot> = slots.flat_map(|(_, slots)| slots.iter().copied()).collect();
+        slots
+            .into_iter()
+            .filter_map(|slot| self.take(slot))
+            .collect()
+    }
+
     fn take(&mut self, slot: Slot) -> Option<R> {
         let (key, parked) = self.slots.remove(&slot)?;
         if let Some(queue) = self.queues.get_mut(&key) {

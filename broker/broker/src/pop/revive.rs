@@ -33,6 +33,23 @@ pub struct CheckPointKey {
     pub broker_name: String,
 }
 
+/// A topic or a group that was deleted.
+#[derive(Debug, Clone)]
+pub enum Gone {
+    Topic(String),
+    Group(String),
+}
+
+impl Gone {
+    /// Whether something that belongs to a topic and a group is gone with it.
+    pub fn has(&self, topic: &str, group: &str) -> bool {
+        match self {
+            Self::Topic(gone) => gone == topic,
+            Self::Group(gone) => gone == group,
+        }
+    }
+}
+
 /// A record of the revive topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReviveRecord {
@@ -70,6 +87,8 @@ pub struct ReviveQueue {
     open: BTreeMap<i64, Open>,
     by_key: FxHashMap<CheckPointKey, i64>,
     due: BTreeSet<(i64, i64)>,
+    /// What was deleted, and which offset the queue ended at then.
+    gone: Vec<(i64, Gone)>,
 }
 
 impl ReviveQueue {
@@ -119,7 +138,7 @@ impl ReviveQueue {
 
     fn check_point(&mut self, offset: i64, key: CheckPointKey, point: &PopCheckPoint) {
         let offsets: BTreeSet<i64> = point.offsets().into_iter().collect();
-        if offsets.is_empty() {
+        if offsets.is_empty() || self.is_gone(offset, &key) {
             return;
         }
         let due_ms = point
@@ -154,6 +173,29 @@ impl ReviveQueue {
         if open.offsets.is_empty() {
             self.close(revive_offset);
         }
+    }
+
+    /// Drops the check points of a topic or a group that is gone, also those that are not read yet:
+    /// the queue ends at `end`.
+    pub fn forget(&mut self, gone: &Gone, end: i64) {
+        let open = self.open.iter();
+        let dropped: Vec<i64> = open
+            .filter(|(_, open)| gone.has(&open.key.topic, &open.key.group))
+            .map(|(&offset, _)| offset)
+            .collect();
+        for offset in dropped {
+            self.close(offset);
+        }
+        if self.next < end {
+            self.gone.push((end, gone.clone()));
+        }
+    }
+
+    /// Whether a check point at an offset is of something that is gone since.
+    fn is_gone(&mut self, offset: i64, key: &CheckPointKey) -> bool {
+        self.gone.retain(|&(end, _)| offset < end);
+        let mut gone = self.gone.iter();
+        gone.any(|(_, gone)| gone.has(&key.topic, &key.group))
     }
 
     fn close(&mut self, revive_offset: i64) {

@@ -258,6 +258,6 @@ fn field<T: Field>(ext: &ExtFields, name: &'static str) -> Result<T, HeaderError
 }
 
 /// A remark that ends with where Apache RocketMQ's users look for help (`FAQUrl.suggestTodo`).
-fn faq(remark: &str) -> String {
+pub(crate) fn faq(remark: &str) -> String {
     format!("{remark} \nSee http://rocketmq.apache.org/docs/faq/ for further details.")
 }

@@ -10,6 +10,7 @@ mod clients;
 #[cfg(feature = "defects")]
 mod defects;
 mod delay;
+mod deletion;
 mod filter;
 mod golden;
 mod golden_admin;
@@ -27,6 +28,7 @@ mod resets;
 mod retry;
 mod rules;
 mod send;
+mod settings;
 mod support;
 mod table_files;
 mod timer;

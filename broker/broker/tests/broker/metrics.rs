@@ -30,7 +30,7 @@ async fn measured() -> Stack {
 }
 
 /// The lines of the answer, without what is the same in all: the labels of the node.
-async fn metrics(stack: &Stack) -> Vec<String> {
+pub async fn metrics(stack: &Stack) -> Vec<String> {
     let address = stack.broker.metrics_address().unwrap().to_string();
     let mut connection = stack.env.network().connect(&address).await.unwrap();
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";

@@ -12,6 +12,10 @@ use crate::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
 pub struct RealDisk {
     root: PathBuf,
     open: Arc<OpenFiles>,
+    /// Further folders, by absolute paths.
+    further: Vec<PathBuf>,
+    /// Where the file system is of which the usage counts.
+    measured: PathBuf,
     /// Held while a file is replaced.
     replacing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -25,15 +29,38 @@ impl RealDisk {
     /// As [`RealDisk::new`], with at most `files` descriptors kept for files of fixed size, however
     /// many of them there are.
     pub fn keeping_open(root: impl Into<PathBuf>, files: usize) -> Self {
+        let root = root.into();
         Self {
-            root: root.into(),
+            measured: root.clone(),
+            further: Vec::new(),
+            root,
             open: Arc::new(OpenFiles::new(files)),
             replacing: Arc::default(),
         }
     }
 
+    /// Lets in what is below some absolute paths, too, under these. `measured` says where the file
+    /// system is of which [`Disk::usage`] tells.
+    #[must_use]
+    pub fn with_folders(mut self, further: Vec<PathBuf>, measured: PathBuf) -> Self {
+        self.further = further;
+        self.measured = measured;
+        self
+    }
+
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
         let relative = Path::new(path);
+        let mut parts = relative.components();
+        let is_absolute = parts.next() == Some(Component::RootDir);
+        if is_absolute
+            && parts.all(|part| matches!(part, Component::Normal(_)))
+            && self
+                .further
+                .iter()
+                .any(|further| relative.starts_with(further))
+        {
+            return Ok(relative.to_owned());
+        }
         if relative
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
@@ -149,8 +176,8 @@ impl Disk for RealDisk {
     }
 
     fn usage(&self) -> io::Result<DiskUsage> {
-        fs::create_dir_all(&self.root)?;
-        let stat = rustix::fs::statvfs(&self.root)?;
+        fs::create_dir_all(&self.measured)?;
+        let stat = rustix::fs::statvfs(&self.measured)?;
         // What is set aside for root or others counts neither as used nor as free, as in `df` and
         // in `UtilAll.getDiskPartitionSpaceUsedPercent`: it must not make a broker refuse messages.
         let set_aside = stat.f_bfree.saturating_sub(stat.f_bavail);
@@ -247,6 +274,22 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn a_further_folder_is_reached_by_its_absolute_path_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let further = dir.path().join("elsewhere");
+        let disk = RealDisk::new(dir.path().join("root"))
+            .with_folders(vec![further.clone()], further.clone());
+        let path = further.join("config/topics.json").display().to_string();
+        disk.write(&path, b"{}").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"{}");
+        for beside in ["elsewhere2/x", "elsewhere/../x", "x"] {
+            let path = dir.path().join(beside).display().to_string();
+            assert!(disk.write(&path, b"").is_err(), "{path}");
+        }
+        assert!(disk.usage().unwrap().total > 0);
     }
 
     #[test]

@@ -30,10 +30,15 @@ use crate::{Clock, Defects, Env, Seams, SeededEntropy};
 /// `advertised_ip` is the address under which others reach this process; `None` picks the address
 /// of the interface with the default route, or loopback.
 pub fn env(root: impl Into<PathBuf>, advertised_ip: Option<std::net::IpAddr>) -> Env {
+    env_on(RealDisk::new(root), advertised_ip)
+}
+
+/// The same as [`env`], with a disk that may have further folders.
+pub fn env_on(disk: RealDisk, advertised_ip: Option<std::net::IpAddr>) -> Env {
     Env::new(Seams {
         clock: Arc::new(SystemClock),
         network: Arc::new(RealNetwork::new(advertised_ip)),
-        disk: Arc::new(RealDisk::new(root)),
+        disk: Arc::new(disk),
         entropy: Arc::new(SeededEntropy::new(ChaCha8Rng::from_os_rng().next_u64())),
         spawner: Arc::new(TokioSpawner::default()),
         process_id: std::process::id(),

@@ -266,9 +266,19 @@ impl TimerStore {
         *self.inner.metrics.lock() = metrics;
     }
 
+    /// Forgets the figures of a topic that is deleted.
+    pub fn forget_topic(&self, topic: &str) {
+        self.inner.metrics.lock().timing_count.remove(topic);
+        self.inner.totals.lock().remove(topic);
+    }
+
     fn count(&self, topic: &str, change: i64, now_ms: i64) {
         let mut metrics = self.inner.metrics.lock();
         let counts = &mut metrics.timing_count;
+        if change < 0 && !counts.contains_key(topic) {
+            // The topic was deleted meanwhile.
+            return;
+        }
         if !counts.contains_key(topic) {
             counts.insert(topic.to_owned(), TimerMetric::default());
         }

@@ -20,9 +20,10 @@ pub(in crate::processor) fn all(broker: &State, request: &RemotingCommand) -> An
     Ok(response.with_body(broker.config().to_properties()))
 }
 
-/// UPDATE_BROKER_CONFIG: changes settings until the broker stops. What is read at the start only -
-/// addresses, the store, intervals - does not change with it. Another permission is announced to
-/// the name servers at once.
+/// UPDATE_BROKER_CONFIG: changes settings, all that are named or none. They are written to the
+/// configuration file, if the broker was given one; else they hold until it stops. What only a start
+/// can set - names, addresses, the store - is refused. Another permission is announced to the name
+/// servers at once.
 pub(in crate::processor) fn update(broker: &Arc<State>, request: &RemotingCommand) -> Answer {
     let text = std::str::from_utf8(&request.body).map_err(|wrong| bad_body(&wrong))?;
     let before = broker.config();
@@ -32,6 +33,8 @@ pub(in crate::processor) fn update(broker: &Arc<State>, request: &RemotingComman
         .map_err(|wrong| error(wrong.to_string()))?;
     tracing::info!(changes = text, "an administrator changes the configuration");
     let announce = config.broker_permission != before.broker_permission;
+    let auto_create = config.auto_create_topic_enable;
+    broker.topics.write().set_auto_create(auto_create);
     *broker.config.write() = Arc::new(config);
     broker.files.change(Table::Settings);
     let now_ms = broker.env.now_ms();

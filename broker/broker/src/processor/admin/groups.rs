@@ -13,7 +13,7 @@ use hotfire_protocol::header::admin::{
 use hotfire_protocol::header::topic::QueryTopicConsumeByWhoRequestHeader;
 use hotfire_protocol::{RemotingCommand, ResponseCode, rules, topic};
 
-use super::error;
+use super::{error, topics};
 use crate::processor::{Answer, bad_body, body, done};
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -79,23 +79,31 @@ pub(in crate::processor) fn one(broker: &State, request: &RemotingCommand) -> An
     }
 }
 
-/// DELETE_SUBSCRIPTIONGROUP: deletes a group, and its offsets if asked to.
+/// DELETE_SUBSCRIPTIONGROUP: deletes a group; if asked to, with its offsets and with what it popped
+/// and failed. Its own retry and dead-letter topics are requests of their own, which RocketMQ's tools
+/// make.
 pub(in crate::processor) fn delete(broker: &State, request: &RemotingCommand) -> Answer {
     let header: DeleteSubscriptionGroupRequestHeader = request.header()?;
     let group = header.group_name;
-    if broker.groups.write().delete(&group, broker.env.now_ms()) {
-        tracing::info!(group, "an administrator deletes a group");
-        broker.save_groups();
-    }
     // 4.9 calls it removeOffset, 5.x cleanOffset.
-    if header
-        .remove_offset
-        .or(header.clean_offset)
-        .unwrap_or(false)
-    {
-        broker.offsets.lock().remove_group(&group);
+    let clean_offset = header.remove_offset.or(header.clean_offset);
+    let clean_offset = clean_offset.unwrap_or(false);
+    let popped: Vec<String> = broker
+        .offsets
+        .lock()
+        .topics_of(&group)
+        .map(str::to_owned)
+        .collect();
+    if broker.forget_group(&group, clean_offset) {
+        tracing::info!(group, "an administrator deletes a group");
     }
-    broker.stats.lock().broker.remove_group(&group);
+    if clean_offset {
+        for topic in popped {
+            for retry in topics::pop_retry_topics(broker, &topic, &group) {
+                topics::delete_one(broker, &retry)?;
+            }
+        }
+    }
     done(request)
 }
 

@@ -1,5 +1,6 @@
 //! Topics.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hotfire_protocol::body::{CreateTopicListRequestBody, TopicConfig, TopicList};
@@ -125,13 +126,13 @@ pub(in crate::processor) fn delete(broker: &State, request: &RemotingCommand) ->
     }
     let mut topics = Vec::new();
     if broker.config().clear_retry_topic_when_delete_topic {
+        let mut groups: BTreeSet<String> = broker.groups.read().all().keys().cloned().collect();
         let offsets = broker.offsets.lock();
-        for group in offsets.groups_of(&topic) {
-            topics.push(retry_topic(&topic, group));
-            topics.push(retry_topic_v2(&topic, group));
-        }
+        groups.extend(offsets.groups_of(&topic).map(str::to_owned));
         drop(offsets);
-        topics.retain(|retry| broker.topics.read().get(retry).is_some());
+        for group in &groups {
+            topics.extend(pop_retry_topics(broker, &topic, group));
+        }
     }
     topics.push(topic);
     for topic in topics {
@@ -140,12 +141,25 @@ pub(in crate::processor) fn delete(broker: &State, request: &RemotingCommand) ->
     done(request)
 }
 
-fn delete_one(broker: &State, topic: &str) -> Result<(), Refusal> {
-    if broker.topics.write().delete(topic, broker.env.now_ms()) {
+/// The retry topics of a group that pops a topic, of those that there are. One that is named like
+/// the retry topic of another group is that one's.
+pub(super) fn pop_retry_topics(broker: &State, topic: &str, group: &str) -> Vec<String> {
+    let mut names = vec![retry_topic_v2(topic, group)];
+    if broker
+        .groups
+        .read()
+        .get(&format!("{group}_{topic}"))
+        .is_none()
+    {
+        names.push(retry_topic(topic, group));
+    }
+    names.retain(|retry| broker.topics.read().get(retry).is_some());
+    names
+}
+
+pub(super) fn delete_one(broker: &State, topic: &str) -> Result<(), Refusal> {
+    if broker.forget_topic(topic) {
         tracing::info!(topic, "an administrator deletes a topic");
-        broker.save_topics();
-        broker.offsets.lock().remove_topic(topic);
-        broker.stats.lock().broker.remove_topic(topic);
     }
     let deleted = broker.store.delete_topic(topic);
     deleted
