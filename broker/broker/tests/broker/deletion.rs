@@ -201,6 +201,11 @@ async fn no_table_names_a_topic_that_was_deleted() {
     delete_topic(&stack).await;
     sleep(Duration::from_secs(70)).await;
     assert_eq!(files_with(&stack, TOPIC), Vec::<String>::new());
+    send(&stack, 1).await;
+    assert_eq!(lock(&stack, "c1").await, 1);
+    assert_eq!(lock(&stack, "c2").await, 0);
+    delete_topic(&stack).await;
+    send(&stack, 1).await;
     assert_eq!(lock(&stack, "c2").await, 1, "the lock went with the topic");
 }
 
