@@ -184,7 +184,7 @@ fn a_name_server_that_authenticates_takes_the_broker_beside_it_and_no_strangers(
     );
     let site = Site::start_with(settings, &[]);
     let route = site.json(&words("topicRoute -t TBW102"));
-    assert_eq!(route["brokerDatas"][0]["brokerName"], "broker-a");
+    assert_eq!(route[0]["brokerName"], "broker-a");
     let wipe = "wipeWritePerm -b broker-a";
     let refused = site.refused_to("", wipe);
     assert!(refused.contains("NO_PERMISSION(16)"), "{refused}");
