@@ -521,4 +521,50 @@ accounts:
             "org.apache.rocketmq.acl.common.AclException: No accessKey is configured"
         );
     }
+
+    /// A request that names the topic `t` and the group `g` wherever a code looks for them.
+    fn naming(code: RequestCode) -> RemotingCommand {
+        let mut request = RemotingCommand::request(code).with_body(
+            r#"{"clientID":"c","consumerDataSet":[{"groupName":"g","subscriptionDataSet":[]}],
+                "clientId":"c","consumerGroup":"g","topic":"t",
+                "mqSet":[{"brokerName":"b","queueId":0,"topic":"t"}],
+                "acks":[{"c":"g","t":"t"}]}"#,
+        );
+        let fields = [
+            ("topic", "t"),
+            ("b", "t"),
+            ("group", "g"),
+            ("consumerGroup", "g"),
+        ];
+        request.ext = fields.into_iter().collect();
+        request
+    }
+
+    #[test]
+    fn an_account_that_may_do_nothing_is_told_of_the_broker_and_no_more() {
+        let account = |topics, groups| Account {
+            secret_key: "the-secret".to_owned(),
+            addresses: AddressPattern::parse("").unwrap(),
+            admin: false,
+            default_topic_perm: topics,
+            default_group_perm: groups,
+            perms: None,
+        };
+        let mut rules = Rules::default();
+        let denied = account(Perm::DENY, Perm::DENY);
+        rules.accounts.insert("denied".to_owned(), denied);
+        let address = "192.168.7.7".parse().unwrap();
+        for entry in crate::processor::table::TABLE {
+            let unsigned = naming(entry.code);
+            let check = |request| rules.check(address, request, &entry.permission, false);
+            assert!(check(&unsigned).is_err(), "{}", entry.code);
+            let mut signed = naming(entry.code);
+            acl::sign(&mut signed, "denied", "the-secret", None);
+            let tells = matches!(entry.permission, Permission::Signed);
+            assert_eq!(check(&signed).is_ok(), tells, "{}", entry.code);
+            let mut forged = naming(entry.code);
+            acl::sign(&mut forged, "denied", "another-secret", None);
+            assert!(check(&forged).is_err(), "{}", entry.code);
+        }
+    }
 }

@@ -68,7 +68,7 @@ const IN_GROUP: Permission = Header(&[Group("consumerGroup")]);
 /// 4.9 asks for nothing but a signature where this table says more: for the fields of bodies, queue
 /// locks, resets, whatever changes the broker's state, and what hands out messages.
 #[rustfmt::skip]
-static TABLE: &[Entry] = &[
+pub(crate) static TABLE: &[Entry] = &[
     waits(Code::SEND_MESSAGE, SENDS, send::handle).stores(),
     waits(Code::PULL_MESSAGE, CONSUMES, |b, c, r| pull::handle(b, c, r)).main_port(),
     answers(Code::QUERY_MESSAGE, Header(&[Subscribe("topic")]), |b, _, r| query::by_key(b, r)).heavy(),

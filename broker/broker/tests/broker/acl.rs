@@ -12,13 +12,14 @@ use hotfire_protocol::header::acl::{
     CreateAccessConfigRequestHeader, DeleteAccessConfigRequestHeader,
     GetBrokerAclConfigResponseHeader, UpdateGlobalWhiteAddrsConfigRequestHeader,
 };
-use hotfire_protocol::{Header, Message, RemotingCommand, RequestCode, acl};
+use hotfire_protocol::message::id;
+use hotfire_protocol::{Header, Message, RemotingCommand, RequestCode, acl, topic};
 use hotfire_remoting::{Tls, TlsMode, TlsSettings};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Stack, config, memory, order, send_request};
+use crate::support::{Stack, config, memory, order, pull_header, send_request};
 
 const FILE: &str = "conf/plain_acl.yml";
 const ACCOUNTS: &str = "\
@@ -286,6 +287,236 @@ async fn without_access_control_there_is_nothing_to_administer() {
     assert_eq!(operate(&stack, code, &header).await.code, 209);
     let ask = RemotingCommand::request(RequestCode::GET_BROKER_CLUSTER_ACL_CONFIG);
     assert_eq!(stack.peer.invoke(ask).await.code, 1);
+}
+
+/// As the file of [`ACCOUNTS`], with an account that may consume what no list forbids it.
+const READER: &str = "\
+accounts:
+- {accessKey: shop-key, secretKey: shop-secret, topicPerms: [orders=PUB]}
+- accessKey: reader-key
+  secretKey: reader-secret
+  defaultTopicPerm: PUB|SUB
+  defaultGroupPerm: SUB
+  topicPerms: [secret=DENY]
+- {accessKey: operator, secretKey: operator-secret, admin: true}
+";
+
+/// What the reader is answered: the code and the remark.
+async fn read(stack: &Stack, request: RemotingCommand) -> (i32, String) {
+    let request = signed(request, "reader-key", "reader-secret");
+    let answer = stack.peer.invoke(request).await;
+    (answer.code, answer.remark.unwrap_or_default())
+}
+
+fn fields(code: RequestCode, fields: &[(&'static str, &str)]) -> RemotingCommand {
+    let mut request = RemotingCommand::request(code);
+    request.ext = fields.iter().copied().collect();
+    request
+}
+
+/// Has the operator store a message; its place in the log.
+async fn store(stack: &Stack, message: &Message) -> i64 {
+    let request = signed(send_request(message, 0), "operator", "operator-secret");
+    let answer = stack.peer.invoke(request).await;
+    assert_eq!(answer.code, 0, "{:?}", answer.remark);
+    let (_, offset) = id::parse_offset_msg_id(answer.ext.get("msgId").unwrap()).unwrap();
+    offset
+}
+
+fn secret(properties: &[(&'static str, &str)]) -> Message {
+    let mut message = Message::new("secret", "for the operator");
+    for (name, value) in properties {
+        message.properties.set(*name, *value);
+    }
+    message
+}
+
+#[track_caller]
+fn assert_denied((code, remark): (i32, String), why: &str) {
+    assert_eq!(code, 1, "{remark}");
+    assert!(
+        remark.contains("AclException") && remark.contains(why),
+        "{remark}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_an_unsigned_request_is_not_looked_at() {
+    let stack = stack().await;
+    for code in [
+        RequestCode::HEART_BEAT,
+        RequestCode::LOCK_BATCH_MQ,
+        RequestCode::BATCH_ACK_MESSAGE,
+    ] {
+        for body in [vec![b'{'; 10], vec![b'{'; 1 << 20]] {
+            let request = RemotingCommand::request(code).with_body(body);
+            let refused = stack.peer.invoke(request).await;
+            let remark = refused.remark.unwrap_or_default();
+            assert_denied((refused.code, remark), "No accessKey is configured");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_topics_and_groups_take_an_administrator_as_single_ones_do() {
+    let stack = stack_with(&[(FILE, READER)]).await;
+    let topics = r#"{"topicConfigList":[{"topicName":"planted","readQueueNums":1,"writeQueueNums":1,"perm":6}]}"#;
+    let groups = r#"{"groupConfigList":[{"groupName":"planted","consumeEnable":false}]}"#;
+    for (code, body) in [
+        (RequestCode::UPDATE_AND_CREATE_TOPIC_LIST, topics),
+        (
+            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+            groups,
+        ),
+    ] {
+        let request = RemotingCommand::request(code).with_body(body);
+        assert_denied(read(&stack, request).await, "Need admin permission");
+    }
+    let known = fields(RequestCode::GET_TOPIC_CONFIG, &[("topic", "planted")]);
+    assert_eq!(read(&stack, known).await.0, 17);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signed_request_that_is_sent_under_another_code_deletes_nothing() {
+    let stack = stack().await;
+    assert_eq!(send(&stack, "shop-key", "shop-secret").await, 0);
+    let mut captured = fields(
+        RequestCode::GET_MAX_OFFSET,
+        &[("topic", "orders"), ("queueId", "0")],
+    );
+    captured = signed(captured, "shop-key", "shop-secret");
+    captured.code = RequestCode::DELETE_TOPIC_IN_BROKER.0;
+    let refused = stack.peer.invoke(captured).await;
+    assert_denied(
+        (refused.code, refused.remark.unwrap()),
+        "Need admin permission",
+    );
+    assert_eq!(stack.broker.store().max_offset_in_queue("orders", 0), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_is_no_way_into_other_topics() {
+    let stack = stack_with(&[(FILE, READER)]).await;
+    for code in [
+        RequestCode::SEND_REPLY_MESSAGE,
+        RequestCode::SEND_REPLY_MESSAGE_V2,
+    ] {
+        let mut forged = send_request(&secret(&[]), 0);
+        forged.code = code.0;
+        forged.ext.set("topic", "secret");
+        forged.ext.set("b", "secret");
+        let refused = "No default permission for topic:secret, PUB is needed";
+        assert_denied(read(&stack, forged).await, refused);
+    }
+    assert_eq!(stack.broker.store().max_offset_in_queue("secret", 0), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_named_by_its_place_takes_what_its_topic_takes() {
+    let stack = stack_with(&[(FILE, READER)]).await;
+    let refused = "No default permission for topic:secret, SUB is needed";
+    let plain = store(&stack, &secret(&[])).await;
+    let delayed = store(&stack, &secret(&[("DELAY", "18")])).await;
+    let timed = store(&stack, &secret(&[("TIMER_DELAY_SEC", "3600")])).await;
+    for place in [plain, delayed, timed] {
+        let place = place.to_string();
+        let view = fields(RequestCode::VIEW_MESSAGE_BY_ID, &[("offset", &place)]);
+        assert_denied(read(&stack, view).await, refused);
+        let back = [
+            ("offset", place.as_str()),
+            ("group", "readers"),
+            ("delayLevel", "0"),
+        ];
+        let back = fields(RequestCode::CONSUMER_SEND_MSG_BACK, &back);
+        assert_denied(read(&stack, back).await, refused);
+    }
+    let open = store(&stack, &order("for everybody")).await.to_string();
+    let view = fields(RequestCode::VIEW_MESSAGE_BY_ID, &[("offset", &open)]);
+    assert_eq!(read(&stack, view).await.0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_the_brokers_own_topics_is_not_for_everybody() {
+    let stack = stack_with(&[(FILE, READER)]).await;
+    store(&stack, &secret(&[("DELAY", "18")])).await;
+    for topic in [
+        topic::SCHEDULE_TOPIC,
+        topic::TIMER_TOPIC,
+        topic::TRANS_HALF_TOPIC,
+        topic::TRANS_OP_HALF_TOPIC,
+        topic::SET_ASIDE_TOPIC,
+        "rmq_sys_REVIVE_LOG_DefaultCluster",
+    ] {
+        let why = format!("No default permission for topic:{topic}, SUB is needed");
+        let pull =
+            RemotingCommand::request_with(RequestCode::PULL_MESSAGE, &pull_header(topic, 0, "*"));
+        assert_denied(read(&stack, pull).await, &why);
+        let peek = [("topic", topic), ("consumerGroup", "readers")];
+        assert_denied(
+            read(&stack, fields(RequestCode::PEEK_MESSAGE, &peek)).await,
+            &why,
+        );
+        let query = [("topic", topic), ("key", "k")];
+        assert_denied(
+            read(&stack, fields(RequestCode::QUERY_MESSAGE, &query)).await,
+            &why,
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_sends_to_the_topics_that_only_the_broker_writes() {
+    let stack = Stack::start().await;
+    for topic in [
+        topic::SCHEDULE_TOPIC,
+        topic::TIMER_TOPIC,
+        topic::TRANS_HALF_TOPIC,
+        topic::TRANS_OP_HALF_TOPIC,
+        topic::SET_ASIDE_TOPIC,
+        "rmq_sys_REVIVE_LOG_DefaultCluster",
+    ] {
+        let mut forged = secret(&[
+            ("TIMER_OUT_MS", "1"),
+            ("REAL_TOPIC", "secret"),
+            ("REAL_QID", "0"),
+        ]);
+        forged.topic = topic.to_owned();
+        let refused = stack.peer.invoke(send_request(&forged, 0)).await;
+        assert_ne!(refused.code, 0, "{topic}");
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(stack.broker.store().max_offset_in_queue("secret", 0), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_may_send_to_its_topic_ends_a_transaction() {
+    let stack = stack_with(&[(FILE, READER)]).await;
+    let half = secret(&[("TRAN_MSG", "true"), ("PGROUP", "shops"), ("UNIQ_KEY", "k")]);
+    let mut request = send_request(&half, 0);
+    request.ext.set("sysFlag", "4");
+    request.ext.set("producerGroup", "shops");
+    let answer = stack
+        .peer
+        .invoke(signed(request, "operator", "operator-secret"))
+        .await;
+    let (_, offset) = id::parse_offset_msg_id(answer.ext.get("msgId").unwrap()).unwrap();
+    let offset = offset.to_string();
+    for decision in ["8", "12"] {
+        let end = [
+            ("producerGroup", "shops"),
+            ("tranStateTableOffset", "0"),
+            ("commitLogOffset", offset.as_str()),
+            ("commitOrRollback", decision),
+            ("fromTransactionCheck", "false"),
+            ("msgId", "k"),
+        ];
+        let refused = "No default permission for topic:secret, PUB is needed";
+        assert_denied(
+            read(&stack, fields(RequestCode::END_TRANSACTION, &end)).await,
+            refused,
+        );
+    }
+    assert_eq!(stack.broker.store().max_offset_in_queue("secret", 0), 0);
 }
 
 /// Name server and broker on loopback that take encrypted connections only, from known clients.
