@@ -24,6 +24,8 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 const REQUESTS: usize = 1_500;
 /// How many of them one connection sends.
 const OF_ONE_CONNECTION: usize = 50;
+/// The longest body that is sent, in bytes: longer than the broker takes of any kind but one.
+const BODY_MAX: usize = 4 << 20;
 /// The most bytes that the list of all producers may have afterwards: one connection at the most.
 const LEFT_MAX: usize = 1_000;
 
@@ -98,6 +100,7 @@ fn value() -> impl Strategy<Value = String> {
         let many = prop_oneof![9 => Just(1usize), 1 => 1..5_000usize];
         let list = (prop::collection::vec(inner.clone(), 0..6), many).prop_map(|(list, times)| {
             let list = list.join(",");
+            let times = times.min(1 + BODY_MAX / (list.len() + 1));
             format!("[{}]", vec![list; times].join(","))
         });
         let field = (prop::sample::select(&FIELDS[..]), inner.clone());
@@ -172,6 +175,7 @@ fn request() -> impl Strategy<Value = (RequestCode, Vec<u8>)> {
     let code = prop::sample::select(&CODES[..]);
     (code, body, damage, cut).prop_map(|(code, body, damage, cut)| {
         let mut body = body.into_bytes();
+        body.truncate(BODY_MAX);
         if let Some((at, byte)) = damage.filter(|_| !body.is_empty()) {
             let at = at.index(body.len());
             body[at] = byte;
