@@ -271,3 +271,96 @@ async fn what_anybody_sends_to_the_timer_topic_itself_blocks_nothing() {
     pass(&timers, 0, 4);
     assert_eq!(delivered(&store), ["one"]);
 }
+
+/// What is done to the files of the timers.
+fn spoil(dir: &Path, file: &str, how: &str) {
+    let path = dir.join("store").join(file);
+    let paths = if path.is_dir() {
+        if how == "removed" {
+            return std::fs::remove_dir_all(path).unwrap();
+        }
+        let entries = std::fs::read_dir(path).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    } else {
+        vec![path]
+    };
+    for (number, path) in paths.iter().enumerate() {
+        let mut bytes = std::fs::read(path).unwrap();
+        let len = bytes.len();
+        match how {
+            "removed" | "second file removed" => {
+                if how == "removed" || number == 1 {
+                    std::fs::remove_file(path).unwrap();
+                }
+                continue;
+            }
+            "first file removed" => {
+                if number == 0 {
+                    std::fs::remove_file(path).unwrap();
+                }
+                continue;
+            }
+            "zeroed" => bytes.fill(0),
+            "zeroed in the middle" => bytes[len / 4..len / 2].fill(0),
+            "random" => {
+                for (at, byte) in bytes.iter_mut().enumerate() {
+                    *byte = (at * 7919 + 31).wrapping_mul(104_729).to_le_bytes()[1];
+                }
+            }
+            "emptied" => bytes.clear(),
+            _ => bytes.truncate(len / 3),
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn whatever_is_done_to_the_timers_files_every_message_that_waits_comes_and_none_twice() {
+    let files = ["timerlog", "timerwheel", "config/timercheck"];
+    let damages = [
+        "removed",
+        "first file removed",
+        "second file removed",
+        "zeroed",
+        "zeroed in the middle",
+        "random",
+        "emptied",
+        "cut",
+    ];
+    for closes in [true, false] {
+        for file in files {
+            for how in damages {
+                let dir = tempfile::tempdir().unwrap();
+                let metrics = life(async {
+                    let (store, timers) = open(dir.path()).await;
+                    for number in 0..60 {
+                        put(&store, &number.to_string(), number % 20 + 2).await;
+                    }
+                    pass(&timers, 0, 10);
+                    timers.flush().await.unwrap();
+                    if closes {
+                        store.shutdown().await.unwrap();
+                    }
+                    timers.metrics()
+                });
+                assert_eq!(metrics.timing_count[TOPIC].count, 36);
+                spoil(dir.path(), file, how);
+                life(async {
+                    let (store, timers) = open(dir.path()).await;
+                    timers.restore_metrics(metrics);
+                    pass(&timers, 11, 30);
+                    let mut numbers: Vec<i32> = delivered(&store)
+                        .iter()
+                        .map(|body| body.parse().unwrap())
+                        .collect();
+                    numbers.sort_unstable();
+                    let told = format!("{file} {how}, closed {closes}");
+                    assert_eq!(numbers, (0..60).collect::<Vec<_>>(), "{told}");
+                    assert_eq!(timers.metrics().timing_count[TOPIC].count, 0, "{told}");
+                });
+            }
+        }
+    }
+}

@@ -18,6 +18,9 @@ use crate::{CqUnit, RecordView, defects};
 /// Further ahead than any broker takes messages for, whatever its configuration says: milliseconds.
 const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
 
+/// How many messages with one unique key are looked at.
+const KEYED_MAX: usize = 64;
+
 /// For so many bytes, a message counts as one more.
 const BYTES_PER_MORE: usize = 8 << 10;
 
@@ -92,6 +95,11 @@ impl TimerStore {
                 return Ok(self.set_aside(reason, message, unit.offset));
             }
         };
+        let retake = &self.inner.retake;
+        let again = schedule.queue_offset < retake.until;
+        if again && self.is_known_delivered(&bytes, schedule.queue_offset, timer.out_ms) {
+            return Ok(true);
+        }
         let taken = schedule.take(&timer, now)?;
         if taken {
             if timer.deletes
@@ -100,10 +108,46 @@ impl TimerStore {
                 // It may have come into the slot that is being read.
                 reading.dropped.extend(wishes(&bytes));
             }
-            self.count(topic, if timer.deletes { -1 } else { 1 }, now);
+            if schedule.queue_offset >= retake.counted_until {
+                self.count(topic, if timer.deletes { -1 } else { 1 }, now);
+            }
             self.note_enqueued(topic);
         }
         Ok(taken)
+    }
+
+    /// Whether a message that was taken before the timer log was damaged is known to have been put
+    /// into its topic, or round once more. In doubt it is not: it may then come twice.
+    fn is_known_delivered(&self, bytes: &[u8], queue_offset: i64, out_ms: i64) -> bool {
+        const LATE_MS: i64 = 60_000;
+        let retake = &self.inner.retake;
+        let store = &self.inner.store;
+        let Ok(view) = RecordView::parse(bytes) else {
+            return false;
+        };
+        if retake.settled.contains(&view.physical_offset) {
+            return true;
+        }
+        let key = view.property(property::UNIQ_KEY);
+        let (Some(key), true) = (key, store.inner.index.is_some()) else {
+            return queue_offset < retake.counted_until
+                && out_ms.saturating_add(LATE_MS) < retake.read_ms;
+        };
+        let real_topic = view.property(property::REAL_TOPIC).unwrap_or_default();
+        [real_topic, TIMER_TOPIC].iter().any(|topic| {
+            let found = store.query_message(topic, key, KEYED_MAX, 0, i64::MAX);
+            found.records.iter().any(|copy| {
+                RecordView::parse(copy).is_ok_and(|copy| {
+                    copy.physical_offset > view.physical_offset
+                        && copy.born_timestamp == view.born_timestamp
+                        && copy.body_crc == view.body_crc
+                        && copy.body.len() == view.body.len()
+                        && (*topic != TIMER_TOPIC
+                            || copy.property(property::TIMER_ROLL_TIMES)
+                                != view.property(property::TIMER_ROLL_TIMES))
+                })
+            })
+        })
     }
 
     /// Delivers what is due, and returns the number of messages; `None` if one could not be
@@ -274,7 +318,7 @@ impl TimerStore {
 ///
 /// # Errors
 /// Why it can never be delivered.
-fn timer_of<'a>(
+pub(crate) fn timer_of<'a>(
     bytes: &'a [u8],
     unit: &CqUnit,
     now_ms: i64,

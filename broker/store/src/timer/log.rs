@@ -147,6 +147,61 @@ pub(crate) fn read(files: &MappedFiles, at: u64) -> Option<TimerRecord> {
     TimerRecord::decode(&bytes)
 }
 
+/// The end of the row of whole records that begins at `start`.
+pub(crate) fn whole_until(files: &MappedFiles, start: u64) -> io::Result<u64> {
+    const RECORDS: u64 = 1024;
+    let mut buffer = vec![0; (RECORDS * RECORD_SIZE) as usize];
+    let mut end = start;
+    loop {
+        let at = normal(files, end);
+        if files.find(at).is_none() {
+            return Ok(end);
+        }
+        let in_file = at % files.file_size();
+        let behind_last = last_in_file(files.file_size()) + RECORD_SIZE;
+        let len = behind_last
+            .saturating_sub(in_file)
+            .min(RECORDS * RECORD_SIZE);
+        let part = &mut buffer[..(len / RECORD_SIZE * RECORD_SIZE) as usize];
+        if part.is_empty() {
+            return Ok(end);
+        }
+        files.read_into(at, part)?;
+        let (records, _) = part.as_chunks::<{ RECORD_SIZE as usize }>();
+        let whole = records
+            .iter()
+            .take_while(|bytes| TimerRecord::decode(bytes).is_some())
+            .count();
+        if whole > 0 {
+            end = at + whole as u64 * RECORD_SIZE;
+        }
+        if whole < records.len() {
+            return Ok(end);
+        }
+    }
+}
+
+/// Every position from `from` on at which a record may begin, up to the end of the files, or to
+/// where for a long stretch there is none.
+pub(crate) fn grid(files: &MappedFiles, from: u64) -> impl Iterator<Item = u64> + '_ {
+    let end = files.last().map_or(0, |last| last.end());
+    let mut at = normal(files, from);
+    let mut empty = 0;
+    std::iter::from_fn(move || {
+        if at >= end || empty > ZERO_RUN / RECORD_SIZE {
+            return None;
+        }
+        let this = at;
+        empty = if read(files, at).is_some() {
+            0
+        } else {
+            empty + 1
+        };
+        at = normal(files, at + RECORD_SIZE);
+        Some(this)
+    })
+}
+
 /// Where the next record goes if the log ends at a position: there, or behind a filler.
 pub(crate) fn normal(files: &MappedFiles, end: u64) -> u64 {
     let file_size = files.file_size();

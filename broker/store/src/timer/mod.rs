@@ -44,7 +44,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::mapped_files::{MappedFiles, sync_dirs};
 use crate::{MessageStore, StoreError};
 use checkpoint::TimerCheckpointFile;
-use recovery::{Recovered, Recovery};
+use recovery::{Recovered, Recovery, Retake};
 use schedule::Schedule;
 
 pub use checkpoint::TimerCheckpoint;
@@ -52,6 +52,8 @@ pub use figures::{TimerDistribution, TimerPosition, TimerTotals};
 
 /// Slots that are kept free behind the longest wait (`TIMER_BLANK_SLOTS`).
 const BLANK_SLOTS: u32 = 60;
+/// How far a clock may have been ahead when the checkpoint was written: ten years.
+const AHEAD_MAX_MS: i64 = 10 * 366 * 86_400_000;
 
 /// The timers of a message store: a cheap handle, all clones of which are the same timers.
 #[derive(Clone)]
@@ -77,6 +79,7 @@ struct Inner {
     schedule: Mutex<Schedule>,
     checkpoint: Mutex<TimerCheckpoint>,
     checkpoint_file: TimerCheckpointFile,
+    retake: Retake,
     metrics: Mutex<TimerMetrics>,
     totals: Mutex<BTreeMap<String, TimerTotals>>,
     /// What the disk dropped when a flush failed cannot be known: the checkpoint stands still then.
@@ -98,8 +101,24 @@ impl TimerStore {
         let (checkpoint_file, mut checkpoint) = TimerCheckpointFile::open(&**disk, &check_path)
             .map_err(StoreError::io("open", check_path))?;
         let log_path = config.path("timerlog");
-        let (files, strays) =
-            MappedFiles::load(disk.clone(), log_path.clone(), config.timer_log_file_size)?;
+        let loaded = MappedFiles::load(disk.clone(), log_path.clone(), config.timer_log_file_size);
+        let (files, strays, mut log_is_damaged) = match loaded {
+            Ok((files, strays)) => (files, strays, false),
+            Err(error @ StoreError::FileSize { .. }) => {
+                tracing::warn!(%error, "the timer log is built again");
+                disk.remove(&log_path)
+                    .map_err(StoreError::io("remove", &*log_path))?;
+                let (files, strays) =
+                    MappedFiles::load(disk.clone(), log_path.clone(), config.timer_log_file_size)?;
+                (files, strays, true)
+            }
+            Err(error) => return Err(error),
+        };
+        log_is_damaged |= !strays.paths.is_empty();
+        if checkpoint.last_read_time_ms > store.inner.env.now_ms().saturating_add(AHEAD_MAX_MS) {
+            tracing::warn!("the checkpoint of the timers is damaged: the timer log says all");
+            checkpoint = TimerCheckpoint::default();
+        }
         for (path, _) in strays.paths.iter().rev() {
             tracing::warn!(path, "giving up a timer log file behind a missing one");
             disk.remove(path)
@@ -109,12 +128,14 @@ impl TimerStore {
         let Recovered {
             schedule,
             zeroed_to,
+            retake,
         } = Recovery {
             store,
             checkpoint,
             files,
             wheel,
             wheel_is_new,
+            log_is_damaged,
             precision_ms: config.timer_precision_ms.max(1),
             roll_window_slots: roll_window(
                 config.timer_wheel_slots,
@@ -154,6 +175,7 @@ impl TimerStore {
                 schedule: Mutex::new(schedule),
                 checkpoint: Mutex::new(checkpoint),
                 checkpoint_file,
+                retake,
                 metrics: Mutex::default(),
                 totals: Mutex::default(),
                 flush_failed: AtomicBool::new(false),
@@ -261,8 +283,12 @@ impl TimerStore {
         self.inner.metrics.lock().clone()
     }
 
-    /// Sets the numbers to what an earlier life has written down.
+    /// Sets the numbers to what an earlier life has written down, unless all that wait are being
+    /// counted anew.
     pub fn restore_metrics(&self, metrics: TimerMetrics) {
+        if self.inner.retake.recounts {
+            return;
+        }
         *self.inner.metrics.lock() = metrics;
     }
 

@@ -1,9 +1,9 @@
 //! What opening the timers does with what an earlier life has left.
 //!
-//! The log is the truth. It ends at the first record that is not whole, or whose message the commit
-//! log does not have; the wheel is mended from the part that may have been written after the
-//! checkpoint, or from as far back as its damage reaches; and messages are taken from the timer
-//! topic's queue where the log ends.
+//! The log ends at the first record that is not whole, or whose message the commit log does not have;
+//! the wheel is mended from it; and messages are taken from the timer topic's queue where the log
+//! ends, whatever the checkpoint says: it is believed as far as the log proves it. If the log was
+//! damaged, what was taken before is taken again, but for what is known to have been delivered.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ use hotfire_protocol::hash::java_string_hash;
 use hotfire_protocol::message::property;
 use hotfire_protocol::topic::TIMER_TOPIC;
 
+use rustc_hash::FxHashSet;
+
 use super::checkpoint::TimerCheckpoint;
+use super::deliver::timer_of;
 use super::log::{self, TimerLog};
 use super::record::{RECORD_SIZE, TimerRecord, magic};
 use super::schedule::Schedule;
@@ -31,6 +34,23 @@ pub(crate) struct Recovery<'a> {
     pub wheel_is_new: bool,
     pub precision_ms: i64,
     pub roll_window_slots: u32,
+    /// Whether log files were found missing or cut off.
+    pub log_is_damaged: bool,
+}
+
+/// What has to be taken from the timer topic's queue once more, because the timer log was damaged.
+#[derive(Debug, Default)]
+pub(crate) struct Retake {
+    /// The messages below this queue offset may have been delivered.
+    pub until: i64,
+    /// Those below this one were counted when they were taken first.
+    pub counted_until: i64,
+    /// Whether none was: all that wait are counted anew.
+    pub recounts: bool,
+    /// The commit log offsets of messages that are known to have been dealt with.
+    pub settled: FxHashSet<i64>,
+    /// The slots before this time were dealt with; 0 if that is not known.
+    pub read_ms: i64,
 }
 
 /// Timers that are fit for use.
@@ -38,16 +58,35 @@ pub(crate) struct Recovered {
     pub schedule: Schedule,
     /// Zeros were written up to here behind the log's end.
     pub zeroed_to: u64,
+    pub retake: Retake,
 }
 
 impl Recovery<'_> {
     pub fn run(self) -> io::Result<Recovered> {
         let start = self.files.start().unwrap_or(0);
-        let from = self.scan_start(start);
-        let end = self.drop_lost(self.scan(from), start);
+        let claimed = self.scan_start(start);
+        // The checkpoint does not vouch for what was damaged since.
+        let mut whole = log::whole_until(&self.files, start)?;
+        if whole < claimed
+            && let Some((at, _)) = last_record(&self.files, start, whole)
+        {
+            // The damage may begin in it, where what it has to say about its delivery stands.
+            whole = at;
+        }
+        let from = claimed.min(whole);
+        let scanned = if whole < claimed {
+            whole
+        } else {
+            self.scan(from)
+        };
+        let mut end = self.drop_lost(scanned, start);
+        if self.lacks_first(start, end) {
+            end = start;
+        }
+        let retake = self.retake(start, end);
         let from = from.min(end);
         let zeroed_to = log::truncate(&self.files, end)?;
-        let queue_offset = self.queue_offset(start, end);
+        let (queue_offset, retake) = retake;
         let mut read_ms = match self.checkpoint.last_read_time_ms {
             // There is no checkpoint: the log says all, which is then read from its start.
             0 => i64::MAX,
@@ -66,20 +105,95 @@ impl Recovery<'_> {
             read_ms => wheel.floor(read_ms),
         };
         let log = TimerLog::new(self.files, end, from);
-        let mut mend_from = if self.wheel_is_new { start } else { from };
-        if !self.wheel_is_new {
-            mend_from = mend_from.min(drop_damaged(&mut wheel, &log, start, read_ms)?);
-        }
-        for (at, record) in records(log.files(), mend_from, end) {
+        let emptied = if self.wheel_is_new {
+            0
+        } else {
+            drop_damaged(&mut wheel, &log, read_ms)?
+        };
+        let mut mended = 0;
+        for (at, record) in records(log.files(), start, end) {
             let slot_ms = record.slot_ms();
             if slot_ms >= read_ms && wheel.last(slot_ms) < at as i64 {
                 wheel.put(slot_ms, at, if record.deletes() { -1 } else { 1 })?;
+                mended += 1;
             }
+        }
+        if emptied > 0 || mended > 0 {
+            tracing::warn!(
+                slots = emptied,
+                records = mended,
+                "the timer wheel did not show what its log says: it was mended"
+            );
         }
         Ok(Recovered {
             schedule: Schedule::new(log, wheel, self.roll_window_slots, read_ms, queue_offset),
             zeroed_to,
+            retake,
         })
+    }
+
+    /// Whether the log begins behind messages of the timer topic's queue that it should have.
+    fn lacks_first(&self, start: u64, end: u64) -> bool {
+        let first = records(&self.files, start, end).next();
+        let first = first.and_then(|(_, record)| queue_offset_of(self.store, &record));
+        let min = self.store.min_offset_in_queue(TIMER_TOPIC, 0);
+        first.is_some_and(|first| (min..first).any(|offset| self.is_timer(offset)))
+    }
+
+    /// Whether the message at a queue offset belongs onto the wheel.
+    fn is_timer(&self, offset: i64) -> bool {
+        let units = self.store.units(TIMER_TOPIC, 0, offset, 1);
+        let Some(unit) = units.first().filter(|unit| !unit.is_hole()) else {
+            return false;
+        };
+        let record = self.store.look_record(unit.offset);
+        let now_ms = self.store.inner.env.now_ms();
+        record.is_some_and(|bytes| timer_of(&bytes, unit, now_ms).is_ok())
+    }
+
+    /// Where to go on in the timer topic's queue, and what of it was taken before.
+    fn retake(&self, start: u64, end: u64) -> (i64, Retake) {
+        let last = last_record(&self.files, start, end);
+        let is_empty = last.is_none();
+        let min = self.store.min_offset_in_queue(TIMER_TOPIC, 0);
+        let max = self.store.max_offset_in_queue(TIMER_TOPIC, 0);
+        let mut next = last
+            .and_then(|(_, record)| queue_offset_of(self.store, &record))
+            .map_or(0, |offset| offset + 1)
+            .max(min);
+        let claimed = self.checkpoint.last_timer_queue_offset.min(max);
+        // What could never be timed has no record.
+        while next < claimed && !self.is_timer(next) {
+            next += 1;
+        }
+        let mut settled = FxHashSet::default();
+        for at in log::grid(&self.files, end) {
+            if let Some(record) = log::read(&self.files, at)
+                && is_settled(self.store, &record)
+            {
+                settled.insert(record.offset);
+            }
+        }
+        let damaged = next < claimed || !settled.is_empty() || self.log_is_damaged;
+        if !(damaged || is_empty && max > min) {
+            return (next, Retake::default());
+        }
+        if damaged {
+            tracing::warn!(
+                log_end = end,
+                from = next,
+                to = claimed,
+                "the timer log was damaged: messages are taken from the timer topic's queue again"
+            );
+        }
+        let retake = Retake {
+            until: max,
+            counted_until: if is_empty { 0 } else { claimed },
+            recounts: is_empty,
+            settled,
+            read_ms: self.checkpoint.last_read_time_ms,
+        };
+        (next, retake)
     }
 
     /// Where the part of the log begins that may not be whole.
@@ -122,31 +236,12 @@ impl Recovery<'_> {
     fn has_message(&self, record: &TimerRecord) -> bool {
         record.offset < self.store.min_phy_offset() || queue_offset_of(self.store, record).is_some()
     }
-
-    /// Where to go on in the timer topic's queue.
-    fn queue_offset(&self, start: u64, end: u64) -> i64 {
-        let last = last_record(&self.files, start, end);
-        let next = last
-            .and_then(|(_, record)| queue_offset_of(self.store, &record))
-            .map_or(0, |offset| offset + 1);
-        let min = self.store.min_offset_in_queue(TIMER_TOPIC, 0);
-        let max = self.store.max_offset_in_queue(TIMER_TOPIC, 0);
-        // What the log has is not taken again, also where the queue is not dispatched so far yet.
-        let known = self.checkpoint.last_timer_queue_offset.min(max);
-        next.max(known).max(min)
-    }
 }
 
-/// Empties the slots that do not lead to a record of theirs, and returns from where on the log has
-/// what was in them.
-fn drop_damaged(
-    wheel: &mut TimerWheel,
-    log: &TimerLog,
-    start: u64,
-    read_ms: i64,
-) -> io::Result<u64> {
+/// Empties the slots that do not lead to a record of theirs, and returns their number.
+fn drop_damaged(wheel: &mut TimerWheel, log: &TimerLog, read_ms: i64) -> io::Result<usize> {
     let span_ms = wheel.slots() as i64 * wheel.precision_ms();
-    let damaged: Vec<(u64, i64)> = wheel
+    let damaged: Vec<u64> = wheel
         .used()
         .filter(|&(_, slot_ms, _)| slot_ms >= read_ms)
         .filter(|&(_, slot_ms, slot)| {
@@ -154,15 +249,12 @@ fn drop_damaged(
             slot_ms - read_ms >= span_ms
                 || last.is_none_or(|record| wheel.floor(record.slot_ms()) != slot_ms)
         })
-        .map(|(index, _, slot)| (index, slot.first))
+        .map(|(index, _, _)| index)
         .collect();
-    let mut mend_from = u64::MAX;
-    for (index, first) in damaged {
+    for &index in &damaged {
         wheel.clear(index)?;
-        let known = log.get(first).map(|_| first as u64);
-        mend_from = mend_from.min(known.unwrap_or(start));
     }
-    Ok(mend_from)
+    Ok(damaged.len())
 }
 
 /// The records from a position on, up to another or the first that is not whole.
