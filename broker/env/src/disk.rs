@@ -59,6 +59,12 @@ pub trait Disk: Send + Sync {
     /// When a file was last modified, in milliseconds since the Unix epoch.
     fn modified_ms(&self, path: &str) -> io::Result<i64>;
 
+    /// Names the present life of the machine: while it is the same, no power was lost, so whatever
+    /// any process has written can be read. `None` if that cannot be known.
+    fn boot_id(&self) -> Option<String> {
+        None
+    }
+
     /// Size and free space of the file system.
     fn usage(&self) -> io::Result<DiskUsage>;
 }

@@ -6,6 +6,8 @@ use hotfire_protocol::message::batch::{self, BatchError};
 use hotfire_protocol::message::property;
 use hotfire_protocol::message::record::{self, EncodeError, PROPERTIES_MAX};
 
+use crate::property_crc;
+
 /// Why a batch cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalBatch {
@@ -47,6 +49,7 @@ pub(crate) fn encode_records(
         properties.clear();
         properties.push_str(element.properties());
         property::append(&mut properties, &common);
+        property_crc::append(&mut properties);
         shared.message.flag = element.flag;
         shared.message.body = element.body;
         record::encode_parts(shared, &properties, out).map_err(IllegalBatch::Encode)?;
@@ -65,7 +68,8 @@ fn stored_size(
     let mut size = 0;
     for element in batch::elements(body.clone()) {
         let element = element.map_err(IllegalBatch::Malformed)?;
-        let properties = property::appended_len(element.properties(), common);
+        let properties = property::appended_len(element.properties(), common)
+            + property_crc::room_in(element.properties(), common);
         if properties > PROPERTIES_MAX {
             let error = EncodeError::PropertiesTooLong(properties);
             return Err(IllegalBatch::Encode(error));

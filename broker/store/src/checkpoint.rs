@@ -11,6 +11,9 @@ const FILE_SIZE: u64 = 4096;
 /// Recovery begins this much before the checkpoint (`getMinTimestamp`).
 const MARGIN_MS: i64 = 3000;
 
+/// How far a clock may have been ahead when the checkpoint was written: ten years.
+const AHEAD_MAX_MS: i64 = 10 * 366 * 86_400_000;
+
 /// The store timestamps up to which things are durable; 0 says that nothing is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -32,6 +35,11 @@ impl Checkpoint {
     /// Records stored before this time are on the disk.
     pub(crate) fn durable_before(&self) -> i64 {
         self.physic_msg_timestamp.saturating_sub(MARGIN_MS).max(0)
+    }
+
+    fn newest(&self) -> i64 {
+        let built = self.logics_msg_timestamp.max(self.index_msg_timestamp);
+        built.max(self.physic_msg_timestamp)
     }
 
     fn encode(&self) -> [u8; 24] {
@@ -76,13 +84,18 @@ pub(crate) struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// Opens the file, or creates it.
-    pub fn open(disk: &dyn Disk, path: &str) -> io::Result<(Self, Checkpoint)> {
+    /// Opens the file, or creates it. A checkpoint with a time far behind `now_ms` is damaged and
+    /// says nothing.
+    pub fn open(disk: &dyn Disk, path: &str, now_ms: i64) -> io::Result<(Self, Checkpoint)> {
         let map = disk.map(path, FILE_SIZE)?;
         take_space(&*map)?;
         let mut bytes = [0; 24];
         map.read_into(0, &mut bytes)?;
-        Ok((Self { map }, Checkpoint::decode(bytes)))
+        let mut checkpoint = Checkpoint::decode(bytes);
+        if checkpoint.newest() > now_ms.saturating_add(AHEAD_MAX_MS) {
+            checkpoint = Checkpoint::default();
+        }
+        Ok((Self { map }, checkpoint))
     }
 
     /// Writes the checkpoint and makes it durable.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::StoreConfig;
 use crate::flush::pause;
+use crate::open::QUEUE_FACTS;
 use crate::state::NotWriteable;
 use crate::store::{Inner, MessageStore};
 
@@ -100,6 +101,7 @@ impl MessageStore {
         // No append may be between taking a queue offset and using it.
         let _tail = self.inner.tail.lock();
         let _progress = self.inner.progress.lock();
+        self.inner.forget_queue_facts()?;
         self.inner.queues.remove_topic(topic)
     }
 
@@ -164,12 +166,18 @@ impl Inner {
         for queue in self.queues.all() {
             if queue.delete_expired(log_start)? > 0 {
                 self.queues.note_changed(&queue);
+                self.forget_queue_facts()?;
             }
         }
         match &self.index {
-            Some(index) => index.delete_expired(log_start).map(drop),
-            None => Ok(()),
+            Some(index) if index.delete_expired(log_start)? > 0 => self.forget_queue_facts(),
+            _ => Ok(()),
         }
+    }
+
+    /// Removes the file that says where the consume queues began: it would not be true any more.
+    fn forget_queue_facts(&self) -> io::Result<()> {
+        self.env.disk().remove(&self.config.path(QUEUE_FACTS))
     }
 
     fn used_ratio(&self) -> Option<f64> {

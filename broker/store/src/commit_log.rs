@@ -8,10 +8,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hotfire_protocol::message::record::{MAGIC_BLANK, position};
 use hotfire_protocol::message::sys_flag;
 
+use crate::cq_unit::CqUnit;
 use crate::mapped_files::{MappedFiles, Segment};
 use crate::record_view::{is_message, size_and_magic};
 
@@ -34,9 +35,6 @@ pub(crate) enum AppendError {
     /// They do not fit a file at all.
     #[error("the records do not fit a file")]
     TooLarge,
-    /// After a crash, recovery would give up one of them and all that is behind it.
-    #[error("a property has zeros where recovery would take them for a lost sector")]
-    LooksTorn,
     /// The next file could not be created.
     #[error("cannot create the next file: {0}")]
     NoFile(io::Error),
@@ -170,6 +168,26 @@ impl CommitLog {
         (is_message(magic) && u64::try_from(stated) == Ok(size)).then_some(record)
     }
 
+    /// Whether the record of a unit says that it has this place in a queue with this id.
+    pub fn is_of(&self, unit: &CqUnit, queue_id: i32, queue_offset: i64) -> bool {
+        let (Ok(at), Ok(size)) = (u64::try_from(unit.offset), u64::try_from(unit.size)) else {
+            return false;
+        };
+        let mut head = [0; position::PHYSICAL_OFFSET + 8];
+        if at.saturating_add(size) > self.end() || self.files.read_into(at, &mut head).is_err() {
+            return false;
+        }
+        let mut fields = &head[..];
+        let (stated, magic) = (fields.get_i32(), fields.get_i32());
+        let (_crc, queue, _flag) = (fields.get_i32(), fields.get_i32(), fields.get_i32());
+        let (offset, physical) = (fields.get_i64(), fields.get_i64());
+        is_message(magic)
+            && stated == unit.size
+            && queue == queue_id
+            && offset == queue_offset
+            && physical == unit.offset
+    }
+
     /// The record that begins at an offset. An offset within a record is not noticed unless what
     /// stands there cannot begin one.
     pub fn record_at(&self, offset: u64) -> Option<Bytes> {
@@ -185,11 +203,6 @@ impl CommitLog {
     /// When the record at an offset was stored.
     pub fn store_timestamp(&self, offset: u64) -> Option<i64> {
         store_timestamp(&self.files, offset)
-    }
-
-    /// The offset at which the file behind the one of `offset` begins.
-    pub fn next_file(&self, offset: u64) -> u64 {
-        (offset / self.files.file_size() + 1).saturating_mul(self.files.file_size())
     }
 }
 
@@ -259,7 +272,7 @@ pub(crate) fn stamp(record: &mut [u8], queue_offset: i64, physical: i64, store_t
 }
 
 /// The header of the filler over the last `len` bytes of a file.
-fn blank(len: u64) -> [u8; 8] {
+pub(crate) fn blank(len: u64) -> [u8; 8] {
     let mut filler = [0; 8];
     filler[..4].copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     filler[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());

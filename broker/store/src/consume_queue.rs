@@ -14,6 +14,7 @@ use hotfire_env::Disk;
 use crate::StoreError;
 use crate::cq_unit::{CqUnit, UNIT_SIZE};
 use crate::mapped_files::{MappedFiles, PAGE};
+use crate::resync::RECORD_MIN;
 
 /// How many zeros in a row say that nothing stale is left behind the end.
 const ZERO_RUN: u64 = 128 << 10;
@@ -29,6 +30,14 @@ pub(crate) enum Indexed {
     BehindGap,
     /// Its offset cannot be right.
     Refused,
+}
+
+/// Whether a folder has a file of this length.
+fn has_file_of(disk: &dyn Disk, dir: &str, len: u64) -> Result<bool, StoreError> {
+    let entries = disk.list(dir).map_err(StoreError::io("list", dir))?;
+    Ok(entries
+        .iter()
+        .any(|entry| !entry.is_dir && entry.len == len))
 }
 
 /// The units of one queue.
@@ -50,6 +59,9 @@ pub(crate) struct ConsumeQueue {
     indexed_to: AtomicI64,
     /// Whether it is among the queues that a flush looks at.
     pub listed: AtomicBool,
+    /// The queue offset from which on files were found missing or cut off when it was opened; the
+    /// greatest there is if that is where the files end.
+    gap: Option<i64>,
 }
 
 impl ConsumeQueue {
@@ -74,14 +86,41 @@ impl ConsumeQueue {
         file_size: u64,
     ) -> Result<Self, StoreError> {
         let dir = format!("{root}/{topic}/{queue_id}");
-        let (files, strays) = MappedFiles::load(disk.clone(), dir, file_size)?;
+        let mut is_cut = false;
+        let (files, strays) = loop {
+            match MappedFiles::load(disk.clone(), dir.clone(), file_size) {
+                Ok(loaded) => break loaded,
+                // If no file is as long as is configured, the configuration is another.
+                Err(StoreError::FileSize {
+                    path,
+                    found,
+                    expected,
+                }) if found < expected && has_file_of(&*disk, &dir, expected)? => {
+                    tracing::warn!(
+                        path,
+                        found,
+                        expected,
+                        "removing a consume queue file that is cut off"
+                    );
+                    disk.remove(&path).map_err(StoreError::io("remove", path))?;
+                    is_cut = true;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         for (path, _) in &strays.paths {
             // Whatever they held is indexed again from the commit log.
             tracing::warn!(path, "removing a consume queue file behind a gap");
             disk.remove(path)
                 .map_err(StoreError::io("remove", &**path))?;
         }
-        Ok(Self::over(files, topic, queue_id))
+        let mut queue = Self::over(files, topic, queue_id);
+        queue.gap = if is_cut {
+            Some(0)
+        } else {
+            (!strays.paths.is_empty()).then_some(i64::MAX)
+        };
+        Ok(queue)
     }
 
     fn over(files: MappedFiles, topic: Arc<str>, queue_id: i32) -> Self {
@@ -97,6 +136,7 @@ impl ConsumeQueue {
             zeroed: AtomicU64::new(0),
             indexed_to: AtomicI64::new(0),
             listed: AtomicBool::new(false),
+            gap: None,
         }
     }
 
@@ -126,6 +166,38 @@ impl ConsumeQueue {
         self.assigned.store(next, Ordering::Release);
     }
 
+    /// The queue offset from which on files were missing or cut off when it was opened.
+    pub fn gap(&self) -> Option<i64> {
+        self.gap.map(|gap| gap.min(self.max_offset()))
+    }
+
+    /// The first queue offset that its files have room for; `None` if there is no file.
+    pub fn first_in_files(&self) -> Option<i64> {
+        Some((self.files.start()? / UNIT_SIZE) as i64)
+    }
+
+    /// Whether there are files behind the one that it ends in.
+    pub fn has_files_behind_end(&self) -> bool {
+        let end = self.end.load(Ordering::Acquire);
+        self.files.last().is_some_and(|last| last.start > end)
+    }
+
+    /// The queue offsets that can be looked at to see whether the files belong together: the first
+    /// and the last of the first two and the last two files.
+    pub fn samples(&self) -> Vec<i64> {
+        let files = self.files.all();
+        let end = self.end.load(Ordering::Acquire);
+        let last = files.len().saturating_sub(2);
+        let mut samples = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            if (number < 2 || number >= last) && file.start < end {
+                samples.push((file.start / UNIT_SIZE) as i64);
+                samples.push((file.end().min(end) / UNIT_SIZE) as i64 - 1);
+            }
+        }
+        samples
+    }
+
     /// The commit log offset behind the newest record that is indexed here.
     pub fn indexed_to(&self) -> i64 {
         self.indexed_to.load(Ordering::Acquire)
@@ -146,6 +218,11 @@ impl ConsumeQueue {
         }
         self.files.read_into(at, &mut bytes).ok()?;
         Some(CqUnit::decode(&bytes))
+    }
+
+    /// The unit at a queue offset that the files have room for, also before the smallest offset.
+    pub fn unit_in_files(&self, offset: i64) -> Option<CqUnit> {
+        self.unit_at(u64::try_from(offset).ok()?.checked_mul(UNIT_SIZE)?)
     }
 
     /// Reads up to `units.len()` units from a queue offset on, to the end of the file at most, and
@@ -203,7 +280,7 @@ impl ConsumeQueue {
             tracing::warn!(topic = %self.topic, queue = self.queue_id, queue_offset,
                 "a newer record has the queue offset of an older one: the queue goes on from it");
             self.truncate(at)?;
-        } else if at > end && !self.fill_gap(end, at, log_start)? {
+        } else if at > end && !self.fill_gap((end, at), unit.offset, log_start)? {
             return Ok(Indexed::Refused);
         } else if at > end {
             outcome = Indexed::BehindGap;
@@ -215,10 +292,11 @@ impl ConsumeQueue {
     }
 
     /// Writes the unit of a record that the queue already knows once more, in recovery: a hole or a
-    /// damaged unit is healed, and an intact one is certain to be flushed, even if the disk lost it
-    /// when an earlier flush failed. A newer record at this place stays.
-    pub fn refresh(&self, unit: CqUnit, queue_offset: i64) -> io::Result<()> {
+    /// damaged unit is healed and, if it `rewrites`, an intact one is certain to be flushed, even if
+    /// the disk lost it when an earlier flush failed. A newer record at this place stays.
+    pub fn refresh(&self, unit: CqUnit, queue_offset: i64, rewrites: bool) -> io::Result<()> {
         match self.unit(queue_offset) {
+            Some(known) if known == unit && !rewrites => Ok(()),
             Some(known) if known.offset <= unit.offset || known.is_hole() => {
                 let at = queue_offset as u64 * UNIT_SIZE;
                 self.flushed.fetch_min(at, Ordering::AcqRel);
@@ -228,23 +306,48 @@ impl ConsumeQueue {
         }
     }
 
+    /// Overwrites a unit that was found to be wrong.
+    pub fn mend(&self, queue_offset: i64, unit: CqUnit) -> io::Result<()> {
+        let at = queue_offset as u64 * UNIT_SIZE;
+        self.flushed.fetch_min(at, Ordering::AcqRel);
+        self.write_unit(at, unit)
+    }
+
+    /// Gives up the units from a queue offset on, to be built again.
+    pub fn give_up_from(&self, queue_offset: i64) -> io::Result<()> {
+        let at = queue_offset.max(0) as u64 * UNIT_SIZE;
+        if at > self.files.start().unwrap_or(0) {
+            self.truncate(at)?;
+            return self.truncate_log(i64::MAX);
+        }
+        self.files.remove_from(0)?;
+        for field in [&self.start, &self.end, &self.flushed] {
+            field.store(0, Ordering::Release);
+        }
+        self.indexed_to.store(0, Ordering::Release);
+        Ok(())
+    }
+
     fn write_unit(&self, at: u64, unit: CqUnit) -> io::Result<()> {
         let segment = self.files.find_or_create(at)?;
         segment.map.write(at - segment.start, &unit.encode())
     }
 
-    /// Makes `at` the position of the next unit although units before it are missing. False if the
-    /// gap is too wide to be believed.
-    fn fill_gap(&self, end: u64, at: u64, log_start: i64) -> io::Result<bool> {
+    /// Makes `at` the position of the next unit, whose record is at `log_offset`, although units
+    /// before it are missing. False if the gap is too wide to be believed: wider than a file, and the
+    /// log has no room for so many records before that one.
+    fn fill_gap(&self, (end, at): (u64, u64), log_offset: i64, log_start: i64) -> io::Result<bool> {
         let file_start = at - at % self.files.file_size();
         let indexed_to = self.indexed_to();
         let gone = self.start.load(Ordering::Acquire) == end || indexed_to <= log_start;
+        let room = log_offset.saturating_sub(indexed_to).max(0) as u64;
+        let fits = |gap: u64| gap / UNIT_SIZE <= room / RECORD_MIN;
         let from = if gone && file_start > end {
             // Whatever the queue held is deleted: it begins anew within the file of `at`, as the
             // queue of a broker that joined late.
             self.files.remove_from(0)?;
             file_start
-        } else if gone || at - end <= self.files.file_size() {
+        } else if gone || at - end <= self.files.file_size() || fits(at - end) {
             end
         } else {
             return Ok(false);
@@ -337,6 +440,89 @@ impl ConsumeQueue {
         Ok(())
     }
 
+    /// Whether the newest message is lost.
+    pub fn ends_in_hole(&self) -> bool {
+        let end = self.end.load(Ordering::Acquire);
+        let last = end.checked_sub(UNIT_SIZE).and_then(|at| self.unit_at(at));
+        last.is_some_and(|unit| unit.is_hole())
+    }
+
+    /// The queue offset behind the last unit whose record lies, or lay, before a commit log offset.
+    pub fn offset_behind(&self, log_offset: i64) -> i64 {
+        let first = self.files.start().unwrap_or(0);
+        let mut end = self.end.load(Ordering::Acquire);
+        while end > first {
+            match self.unit_at(end - UNIT_SIZE) {
+                Some(unit) if unit.is_hole() && unit.offset <= log_offset => break,
+                Some(unit) if unit.is_written() && unit.offset < log_offset => break,
+                _ => end -= UNIT_SIZE,
+            }
+        }
+        (end / UNIT_SIZE) as i64
+    }
+
+    /// Makes holes of the units of records that lie in one of these ranges of the commit log, which
+    /// ascend, and returns their number.
+    pub fn mark_lost(&self, ranges: &[(u64, u64)]) -> io::Result<u64> {
+        let first = self.files.start().unwrap_or(0) / UNIT_SIZE;
+        let end = self.end.load(Ordering::Acquire) / UNIT_SIZE;
+        let mut lost = 0;
+        for &(from, to) in ranges {
+            let (mut low, mut high) = (first, end);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let unit = self.unit_at(middle * UNIT_SIZE);
+                if unit.is_none_or(|unit| unit.offset >= from as i64) {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
+            }
+            while low < end
+                && let Some(unit) = self.unit_at(low * UNIT_SIZE)
+                && unit.offset < to as i64
+            {
+                if unit.is_written() && !unit.is_hole() {
+                    self.write_hole(low * UNIT_SIZE, unit.offset)?;
+                    lost += 1;
+                }
+                low += 1;
+            }
+        }
+        Ok(lost)
+    }
+
+    fn write_hole(&self, at: u64, log_offset: i64) -> io::Result<()> {
+        self.flushed.fetch_min(at, Ordering::AcqRel);
+        self.write_unit(at, CqUnit::hole(log_offset))
+    }
+
+    /// Makes `next` the next queue offset at least, with holes before it: the messages that had these
+    /// offsets are lost, and no other message may get them. Returns the number of holes.
+    pub fn reserve(&self, next: i64, log_end: i64) -> io::Result<u64> {
+        let end = self.end.load(Ordering::Acquire);
+        let Some(to) = u64::try_from(next)
+            .ok()
+            .and_then(|next| next.checked_mul(UNIT_SIZE))
+        else {
+            return Ok(0);
+        };
+        if to <= end {
+            return Ok(0);
+        }
+        let mut from = end;
+        if self.files.start().is_none() {
+            // Nothing is left of the queue: it begins within the file of its next unit.
+            from = to - to % self.files.file_size();
+            self.start.store(to, Ordering::Release);
+        }
+        for at in (from..to).step_by(UNIT_SIZE as usize) {
+            self.write_hole(at, log_end)?;
+        }
+        self.end.store(to, Ordering::Release);
+        Ok((to - from) / UNIT_SIZE)
+    }
+
     fn unit_at(&self, at: u64) -> Option<CqUnit> {
         let mut bytes = [0; UNIT_SIZE as usize];
         self.files.read_into(at, &mut bytes).ok()?;
@@ -352,7 +538,11 @@ impl ConsumeQueue {
         // holes that a queue may begin with have no place in the order.
         while low < high {
             let middle = low + (high - low) / 2;
-            let kept = self.unit_at(middle * UNIT_SIZE).is_none_or(|unit| {
+            // A unit that was damaged says nothing: the next one does.
+            let mut told = (middle..high.min(middle + 64))
+                .map(|at| self.unit_at(at * UNIT_SIZE))
+                .filter(|unit| unit.is_none_or(|unit| unit.is_written()));
+            let kept = told.next().flatten().is_none_or(|unit| {
                 unit.offset >= log_start && !(unit.is_hole() && unit.offset == 0)
             });
             if kept {

@@ -13,6 +13,7 @@ use crate::defects;
 use crate::index::Index;
 use crate::queues::{Queues, is_topic};
 use crate::record_view::RecordView;
+use crate::resync::next_entry;
 
 /// A message that has become visible in its queue.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +71,10 @@ pub(crate) struct Dispatcher<'a> {
     pub queues: &'a Queues,
     pub index: Option<&'a Index>,
     pub delay_levels: &'a [i64],
-    /// Recovery: units that are known are written once more.
+    /// Recovery: units that are known are compared.
     pub refresh: bool,
+    /// Recovery: units that are known are written once more.
+    pub rewrites: bool,
     /// The planted defect: some messages are left out of the index.
     pub skips_index: bool,
 }
@@ -116,7 +119,7 @@ impl Dispatcher<'_> {
                 }
                 Entry::Blank(next) => progress.position = next,
                 Entry::Nothing => {
-                    let next = self.skip_to(progress.position, limit);
+                    let next = self.skip_to(progress.position, limit)?;
                     tracing::error!(
                         from = progress.position,
                         to = next,
@@ -130,15 +133,14 @@ impl Dispatcher<'_> {
     }
 
     /// Where dispatch goes on when there is nothing to read at `position`: at the oldest record, if
-    /// the position has been deleted, else in the next file.
-    fn skip_to(&self, position: u64, limit: u64) -> u64 {
+    /// the position has been deleted, else at the next valid record.
+    fn skip_to(&self, position: u64, limit: u64) -> io::Result<u64> {
         let start = self.log.start();
-        let next = if position < start {
-            start
-        } else {
-            self.log.next_file(position)
-        };
-        next.min(limit)
+        if position < start {
+            return Ok(start.min(limit));
+        }
+        let next = next_entry(&self.log.files, position, limit)?;
+        Ok(next.unwrap_or(limit).min(limit))
     }
 
     /// Dispatches one record.
@@ -156,7 +158,9 @@ impl Dispatcher<'_> {
             };
             let indexed = queue.index(unit, record.queue_offset, self.log.start() as i64)?;
             match indexed {
-                Indexed::Known if self.refresh => queue.refresh(unit, record.queue_offset)?,
+                Indexed::Known if self.refresh => {
+                    queue.refresh(unit, record.queue_offset, self.rewrites)?;
+                }
                 Indexed::Known => {}
                 Indexed::BehindGap | Indexed::Refused => {
                     tracing::error!(

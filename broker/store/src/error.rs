@@ -25,13 +25,31 @@ pub enum StoreError {
         /// The configured length.
         expected: u64,
     },
-    /// A cleanly closed store lacks a file in the middle.
-    #[error("`{dir}` has no file for offset {missing}, but has later ones")]
+    /// The commit log lacks a file in the middle.
+    #[error(
+        "`{dir}` has no file for offset {missing}, but has later ones. Nothing was changed. \
+         Put the file `{missing:020}` back; or, to do without the messages in it, put a file of \
+         zeros of the same size in its place; or, to do without what is behind it, move the \
+         later files away"
+    )]
     MissingFile {
         /// The folder.
         dir: String,
         /// Where the missing file would begin.
         missing: u64,
+    },
+    /// There is no commit log although there was one.
+    #[error(
+        "`{dir}` has no commit log, but {evidence}. Nothing was changed. Is the volume mounted? \
+         To begin with an empty store, remove `{remove}`"
+    )]
+    MissingLog {
+        /// The folder.
+        dir: String,
+        /// What says that there was one.
+        evidence: String,
+        /// What says so, and has to go.
+        remove: String,
     },
     /// The disk refused.
     #[error("cannot {action} `{path}`: {source}")]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::consume_queue::ConsumeQueue;
 use crate::cq_unit::CqUnit;
+use crate::record_view::RecordView;
 use crate::store::MessageStore;
 
 /// The most units that one call looks at (`maxFilterMessageCount`: 16,000 bytes of units).
@@ -146,42 +147,74 @@ impl MessageStore {
                     max_num,
                     max_bytes,
                 };
-                self.scan(&queue, offset, filter, &mut scan);
+                if let Some(wrong) = self.scan(&queue, offset, filter, &mut scan)
+                    && self.inner.repair(&queue, wrong)
+                    && scan.result.messages.is_empty()
+                {
+                    // It was soon mended.
+                    scan.result.next_begin_offset = wrong;
+                    self.scan(&queue, wrong, filter, &mut scan);
+                }
                 scan.result
             }
         }
     }
 
-    fn scan(&self, queue: &ConsumeQueue, offset: i64, filter: &dyn MessageFilter, scan: &mut Scan) {
+    /// Reads on until the limits are reached, or a unit that does not lead to its message: its offset
+    /// is returned, and nothing behind it is passed over.
+    fn scan(
+        &self,
+        queue: &ConsumeQueue,
+        offset: i64,
+        filter: &dyn MessageFilter,
+        scan: &mut Scan,
+    ) -> Option<i64> {
         // A small first chunk: most pulls find everything within it.
         let mut chunk = [CqUnit::NONE; 32];
         let mut next = offset;
         let mut looked_at = 0;
+        let log_start = self.inner.log.start() as i64;
+        let log_end = self.inner.log.end() as i64;
+        let mut before = queue.unit(offset - 1).map_or(0, |unit| unit.end());
         while looked_at < SCAN_MAX {
             let count = queue.read(next, &mut chunk);
             for unit in &chunk[..count] {
                 if unit.is_hole() {
                     scan.miss(GetMessageStatus::MessageWasRemoving);
                 } else if scan.is_full(unit) {
-                    return;
+                    return None;
+                } else if !unit.is_written() || unit.offset < before || unit.end() > log_end {
+                    scan.wait(next);
+                    return Some(next);
                 } else if !filter.matches_code(unit.tags_code) {
                     scan.miss(GetMessageStatus::NoMatchedMessage);
                 } else {
-                    match self.record_of(unit) {
+                    match self
+                        .record_of(unit)
+                        .filter(|record| is_of(record, queue, next))
+                    {
                         Some(record) if filter.matches_record(&record) => scan.hit(record),
                         Some(_) => scan.miss(GetMessageStatus::NoMatchedMessage),
-                        None => scan.miss(GetMessageStatus::MessageWasRemoving),
+                        None if unit.offset < log_start.max(self.inner.log.start() as i64) => {
+                            scan.miss(GetMessageStatus::MessageWasRemoving);
+                        }
+                        None => {
+                            scan.wait(next);
+                            return Some(next);
+                        }
                     }
                 }
+                before = unit.end();
                 next += 1;
                 looked_at += 1;
                 scan.result.next_begin_offset = next;
             }
             // One call stays within one file of the queue, as in Java.
             if count < chunk.len() {
-                return;
+                return None;
             }
         }
+        None
     }
 
     fn record_of(&self, unit: &CqUnit) -> Option<Bytes> {
@@ -189,6 +222,15 @@ impl MessageStore {
         let size = u64::try_from(unit.size).ok()?;
         self.inner.log.record(offset, size)
     }
+}
+
+/// Whether a record is that of a message with this offset in a queue.
+fn is_of(record: &[u8], queue: &ConsumeQueue, queue_offset: i64) -> bool {
+    RecordView::parse(record).is_ok_and(|record| {
+        record.queue_offset == queue_offset
+            && record.queue_id == queue.queue_id
+            && record.topic == &*queue.topic
+    })
 }
 
 struct Scan {
@@ -210,6 +252,14 @@ impl Scan {
         self.result.status = GetMessageStatus::Found;
         self.result.bytes += record.len();
         self.result.messages.push(record);
+    }
+
+    /// The message at an offset cannot be had yet: whoever wants it comes again.
+    fn wait(&mut self, offset: i64) {
+        if self.result.messages.is_empty() {
+            self.result.status = GetMessageStatus::OffsetFoundNull;
+        }
+        self.result.next_begin_offset = offset;
     }
 
     fn miss(&mut self, status: GetMessageStatus) {

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
-use hotfire_env::{Env, is_disk_full};
+use hotfire_env::{Disk, Env, is_disk_full};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
-use crate::checkpoint::CheckpointFile;
+use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::config::FlushDiskType;
+use crate::damage::Damage;
 use crate::index::Index;
 use crate::mapped_files::MappedFiles;
+use crate::queue_facts::{self, QueueFacts};
 use crate::queues::Queues;
 use crate::recovery::{self, Recovery};
+use crate::repair;
 use crate::state::{NotWriteable, State, Trouble};
 use crate::store::{Inner, MessageStore, Services};
 use crate::{StoreConfig, StoreError, StoreObserver};
@@ -20,6 +23,8 @@ use crate::{cleaner, flush};
 
 /// The file whose presence says that the store is open, or was not closed.
 const ABORT: &str = "abort";
+/// The file that says where each consume queue began and ended when the store was closed.
+pub(crate) const QUEUE_FACTS: &str = "queuefacts";
 
 impl MessageStore {
     /// Opens a store, or creates it: recovers what an earlier life has left and starts to flush and
@@ -57,29 +62,66 @@ impl MessageStore {
             .exists(&abort)
             .map_err(StoreError::io("look for", &*abort))?;
 
+        // While the machine has not lost power, the page cache has whatever was written.
+        let lost_power = crashed && !is_same_boot(&**disk, &abort);
+        let damage = Damage::new(disk.clone(), config.path("damaged"));
+
         let checkpoint_path = config.path("checkpoint");
-        let (checkpoint_file, checkpoint) = CheckpointFile::open(&**disk, &checkpoint_path)
-            .map_err(StoreError::io("open", checkpoint_path))?;
+        let (checkpoint_file, checkpoint) =
+            CheckpointFile::open(&**disk, &checkpoint_path, env.now_ms())
+                .map_err(StoreError::io("open", &*checkpoint_path))?;
         let log_dir = config.path("commitlog");
         let (files, strays) =
             MappedFiles::load(disk.clone(), log_dir, config.commit_log_file_size)?;
-        recovery::handle_strays(&**disk, &config, &strays, crashed)?;
+        recovery::refuse_strays(&config, &strays)?;
+        if checkpoint == Checkpoint::default() && files.start().is_some() {
+            tracing::warn!(
+                path = checkpoint_path,
+                crashed,
+                "the checkpoint is missing, empty or damaged: after a crash the whole commit log is \
+                 checked"
+            );
+        }
         let queues = Queues::load(
             disk.clone(),
             config.path("consumequeue"),
             config.consume_queue_file_size(),
         )?;
+        let facts_path = config.path(QUEUE_FACTS);
+        let mut facts = queue_facts::read(&**disk, &facts_path);
+        if files.last().map_or(0, |last| last.end()) < facts.dispatched {
+            // They are those of another log: one that was moved away.
+            tracing::warn!(
+                path = facts_path,
+                "what was known of the consume queues is not used"
+            );
+            disk.remove(&facts_path)
+                .map_err(StoreError::io("remove", facts_path))?;
+            facts = QueueFacts::default();
+        }
         let mut index_from = None;
         let mut index = None;
         if config.message_index_enable {
             let safe_until = crashed.then_some(checkpoint.index_msg_timestamp);
-            let (loaded, from) =
-                Index::load(disk.clone(), env.clock().clone(), &config, safe_until)?;
+            let known = if crashed { &[][..] } else { &facts.index };
+            let (loaded, from, rebuilt) = Index::load(
+                disk.clone(),
+                env.clock().clone(),
+                &config,
+                safe_until,
+                known,
+            )?;
+            if !crashed {
+                damage.count(|counts| counts.rebuilt_index_files += rebuilt);
+            }
             (index, index_from) = (Some(loaded), from);
         }
         let recovered = Recovery {
             config: &config,
             crashed,
+            lost_power,
+            damage: &damage,
+            facts: &facts,
             checkpoint,
             queues: &queues,
             index: index.as_ref(),
@@ -108,6 +150,9 @@ impl MessageStore {
             log: recovered.log,
             queues,
             index,
+            damage,
+            repairs: Mutex::default(),
+            repair_wanted: Notify::new(),
             state,
             append_trouble: Trouble::default(),
             dispatch_trouble,
@@ -165,7 +210,10 @@ impl Inner {
     async fn make_durable(&self, abort: &str) -> Result<(), StoreError> {
         let disk = self.env.disk();
         let root = &self.config.store_path_root_dir;
-        match disk.write(abort, self.env.process_id().to_string().as_bytes()) {
+        // RocketMQ writes the process id, too, and reads nothing.
+        let boot_id = disk.boot_id().unwrap_or_default();
+        let content = format!("{}\n{boot_id}", self.env.process_id());
+        match disk.write(abort, content.as_bytes()) {
             // That it is there is what counts; a full disk has room for an empty file.
             Err(error) if is_disk_full(&error) && disk.exists(abort).unwrap_or(false) => {
                 tracing::error!(%error, "the disk is full: the store can only be read");
@@ -214,7 +262,11 @@ impl Inner {
             "store-watch-disk",
             cleaner::watch_disk(self.clone(), stop()),
         );
-        self.services.lock().tasks = vec![flush, built, cleaner, disk];
+        let repair = env.spawn(
+            "store-repair",
+            repair::repair_in_background(self.clone(), stop()),
+        );
+        self.services.lock().tasks = vec![flush, built, cleaner, disk, repair];
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -227,6 +279,16 @@ impl Inner {
             return Ok(());
         }
         let disk = self.env.disk();
+        let facts = self.config.path(QUEUE_FACTS);
+        let dispatched = self.progress.lock().position;
+        let index = self.index.as_ref().map_or_else(Vec::new, Index::facts);
+        let written = queue_facts::write(&**disk, &facts, &self.queues, &index, dispatched).await;
+        if let Err(error) = written {
+            // It is only what lets the next start see more damage.
+            tracing::warn!(path = facts, %error, "cannot write down what is known of the queues");
+            disk.remove(&facts)
+                .map_err(StoreError::io("remove", facts))?;
+        }
         let abort = self.config.path(ABORT);
         disk.remove(&abort)
             .map_err(StoreError::io("remove", &*abort))?;
@@ -235,4 +297,12 @@ impl Inner {
             .await
             .map_err(StoreError::io("sync", root))
     }
+}
+
+/// Whether the life that left the file `abort` ran since the machine was started last.
+fn is_same_boot(disk: &dyn Disk, abort: &str) -> bool {
+    let content = disk.read(abort).unwrap_or_default();
+    let written = content.split(|&byte| byte == b'\n').nth(1);
+    let boot_id = disk.boot_id().filter(|id| !id.is_empty());
+    boot_id.is_some_and(|id| written == Some(id.as_bytes()))
 }

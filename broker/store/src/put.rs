@@ -16,8 +16,8 @@ use crate::commit_log::{AppendError, BLANK_SIZE, stamp};
 use crate::config::FlushDiskType;
 use crate::defects;
 use crate::message::{AppendResult, MessageBatch, MessageInner, PutMessageStatus, PutResult};
+use crate::property_crc;
 use crate::queues::is_topic;
-use crate::recovery::is_torn;
 use crate::state::NotWriteable;
 use crate::store::{Inner, MessageStore};
 
@@ -40,22 +40,6 @@ struct Records<'a> {
     bytes: &'a mut [u8],
     /// The number of records.
     count: usize,
-}
-
-impl Records<'_> {
-    /// Whether recovery would take one of the records for a torn one if they stood at this position
-    /// of a file. Only the zeros of an odd sender can bring that about.
-    fn look_torn(&self, at_in_file: u64) -> bool {
-        let mut rest = &*self.bytes;
-        while let Ok(record) = RecordView::parse(rest) {
-            let at = at_in_file + (self.bytes.len() - rest.len()) as u64;
-            if record.properties.contains(&0) && is_torn(&record, at) {
-                return true;
-            }
-            rest = &rest[record.size..];
-        }
-        false
-    }
 }
 
 impl MessageStore {
@@ -101,7 +85,8 @@ impl MessageStore {
     /// # Errors
     /// How the store would refuse it, however often it is asked.
     pub fn check_form(&self, message: &MessageInner, topic: &str) -> Result<(), PutMessageStatus> {
-        let properties = property::encoded_len(&message.message.properties);
+        let properties = property::encoded_len(&message.message.properties)
+            + property_crc::room_for(&message.message.properties);
         if properties > record::PROPERTIES_MAX {
             return Err(PutMessageStatus::PropertiesSizeExceeded);
         }
@@ -123,7 +108,9 @@ impl MessageStore {
             defects::garble(&mut ext.message.body);
         }
         let mut buffer = inner.take_buffer();
-        let result = match record::encode(&ext, &mut buffer) {
+        let mut properties = property::encode(&ext.message.properties);
+        property_crc::append(&mut properties);
+        let result = match record::encode_parts(&ext, &properties, &mut buffer) {
             Ok(_) => inner.append(Records {
                 topic: &ext.message.topic,
                 queue_id: ext.queue_id,
@@ -274,9 +261,6 @@ impl Inner {
                 return Err(AppendError::Closed);
             }
             let at = self.log.place(&mut tail, records.bytes.len() as u64)?;
-            if records.look_torn(at % self.log.files.file_size()) {
-                return Err(AppendError::LooksTorn);
-            }
             let more_offsets = stamp_all(records, queue_offset, at, now);
             self.log.write(&mut tail, at, records.bytes)?;
             tail.last_store_timestamp = now;
@@ -322,7 +306,7 @@ impl Inner {
         }
         match error {
             AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
-            AppendError::TooLarge | AppendError::LooksTorn => PutMessageStatus::MessageIllegal,
+            AppendError::TooLarge => PutMessageStatus::MessageIllegal,
             AppendError::NoFile(_) => PutMessageStatus::CreateMappedFileFailed,
             AppendError::Write(_) => PutMessageStatus::UnknownError,
         }
@@ -366,6 +350,9 @@ fn stamp_all(records: &mut Records<'_>, queue_offset: i64, at: u64, now: i64) ->
             more.push(physical);
         }
         stamp(record, queue_offset + index as i64, physical, now);
+        if let Some(record) = record.get_mut(..size) {
+            property_crc::fill_in(record);
+        }
         from += size;
     }
     more

@@ -7,7 +7,7 @@ use hotfire_protocol::message::{property, sys_flag};
 use hotfire_protocol::topic;
 
 /// The bytes before the body of the shortest possible record.
-const FIXED_MIN: usize = 91;
+pub(crate) const FIXED_MIN: usize = 91;
 
 /// The fields of a record that the store itself needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

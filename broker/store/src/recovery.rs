@@ -1,14 +1,20 @@
 //! What opening a store does with what an earlier life has left (`CommitLog.recoverNormally`,
 //! `recoverAbnormally`).
 //!
-//! The commit log is the truth. Its end is the first position that does not hold a valid record;
-//! whatever stands behind is given up and overwritten with zeros, because a later life must not
-//! find old records behind new ones. Then everything that is built from the log is cut to its end
-//! and built again from where it may be incomplete:
+//! The commit log is the truth. What cannot be read and has valid records behind it is a *hole*: it
+//! is set aside, counted, and a filler record stands in its place (see [`crate::hole`]). Behind the
+//! last valid record is the end: whatever stands there is set aside, too, and overwritten with zeros,
+//! because a later life must not find old records behind new ones. Then everything that is built
+//! from the log is cut to its end and built again from where it may be incomplete:
 //!
 //! - after a clean stop from the newest record that any consume queue knows;
 //! - after a crash from the start of the newest file whose first record is older than the
 //!   checkpoint: what the consume queues have from there on is not believed.
+//!
+//! While the machine did not lose power, the page cache has whatever was written: a record that a
+//! consume queue knows was there, and the log does not end before it. After a power loss the disk may
+//! lack any sector that no flush had vouched for. There the log ends where the first is missing: a
+//! prefix of what was stored is kept, as with RocketMQ.
 //!
 //! After a crash the part of the log behind the checkpoint is written once more, byte for byte: if a
 //! flush failed in the life before, the disk may lack pages that the page cache has and holds for
@@ -16,15 +22,23 @@
 
 use std::io;
 
-use hotfire_env::{Disk, is_disk_full};
+use hotfire_env::is_disk_full;
+use hotfire_protocol::date::Civil;
 
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{CommitLog, Entry, entry, store_timestamp};
+use crate::consume_queue::ConsumeQueue;
+use crate::damage::Damage;
 use crate::dispatch::{Dispatcher, Progress};
+use crate::hole;
 use crate::index::Index;
 use crate::mapped_files::{MappedFiles, Strays};
+use crate::property_crc;
+use crate::queue_facts::{QueueFact, QueueFacts};
 use crate::queues::Queues;
 use crate::record_view::RecordView;
+use crate::repair::is_right;
+use crate::resync::{RECORD_MIN, next_entry};
 use crate::{StoreConfig, StoreError};
 
 /// How many zeros in a row say that nothing stale is left behind the end of the log.
@@ -39,6 +53,11 @@ pub(crate) struct Recovery<'a> {
     pub config: &'a StoreConfig,
     /// Whether the store was not closed.
     pub crashed: bool,
+    /// Whether the machine may have lost power since the store was used.
+    pub lost_power: bool,
+    pub damage: &'a Damage,
+    /// What was known of the consume queues when the store was closed last.
+    pub facts: &'a QueueFacts,
     pub checkpoint: Checkpoint,
     pub queues: &'a Queues,
     pub index: Option<&'a Index>,
@@ -69,39 +88,25 @@ struct Scanned {
     end: u64,
     /// When the last record was stored; 0 if none was seen.
     store_timestamp: i64,
+    /// The ranges that cannot be read, ascending.
+    holes: Vec<(u64, u64)>,
 }
 
 impl Recovery<'_> {
     /// Recovers the log and what is built from it.
     pub async fn run(&self, files: MappedFiles) -> Result<Recovered, StoreError> {
         let Some(first) = files.start() else {
-            // Without a log the units point at nothing.
-            self.queues.destroy().map_err(failed("remove"))?;
-            if let Some(index) = self.index {
-                index.destroy().map_err(failed("remove"))?;
-            }
-            return Ok(Recovered {
-                log: CommitLog::new(files, 0, 0),
-                progress: Progress::default(),
-                store_timestamp: 0,
-                truncated_bytes: 0,
-            });
+            return self.begin(files);
         };
         for queue in self.queues.all() {
             queue.recover(self.crashed).map_err(failed("recover"))?;
         }
         let from = self.scan_start(&files, first);
-        let scanned = self.scan(&files, from).map_err(failed("recover"))?;
-        let truncated_bytes = give_up_behind(&files, scanned.end)
+        let scanned = self.scan(&files, from).await.map_err(failed("recover"))?;
+        let truncated_bytes = self
+            .give_up_behind(&files, scanned.end)
             .await
             .map_err(failed("truncate"))?;
-        if truncated_bytes > 0 {
-            tracing::warn!(
-                end = scanned.end,
-                truncated_bytes,
-                "giving up the end of the commit log"
-            );
-        }
         let flushed = if self.crashed {
             from.min(scanned.end)
         } else {
@@ -112,7 +117,8 @@ impl Recovery<'_> {
             position: scanned.end,
             store_timestamp: scanned.store_timestamp,
         };
-        match self.build(&log, from).map_err(failed("rebuild"))? {
+        let built = self.build(&log, from, &scanned.holes);
+        match built.map_err(failed("rebuild"))? {
             Built::Whole => {}
             Built::UpTo(reached) => progress = reached,
         }
@@ -124,6 +130,53 @@ impl Recovery<'_> {
             progress,
             store_timestamp: scanned.store_timestamp,
             truncated_bytes,
+        })
+    }
+
+    /// Begins an empty log, unless there must have been one.
+    fn begin(&self, files: MappedFiles) -> Result<Recovered, StoreError> {
+        let mut queues = 0;
+        for queue in self.queues.all() {
+            queue.recover(false).map_err(failed("recover"))?;
+            queues += usize::from(queue.indexed_to() > 0);
+        }
+        let vouched = self.checkpoint.physic_msg_timestamp;
+        let missing = |evidence, remove: &str| StoreError::MissingLog {
+            dir: self.config.path("commitlog"),
+            evidence,
+            remove: self.config.path(remove),
+        };
+        if vouched > 0 {
+            let stored = Civil::of(vouched);
+            let evidence = format!(
+                "the checkpoint says that messages up to {:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC \
+                 are on the disk",
+                stored.year, stored.month, stored.day, stored.hour, stored.minute, stored.second
+            );
+            return Err(missing(evidence, "checkpoint"));
+        }
+        // Only a power loss can take a young log and leave what was built from it.
+        if queues > 0 && !self.lost_power {
+            let evidence = format!("there are {queues} consume queues with messages");
+            return Err(missing(evidence, "consumequeue"));
+        }
+        if queues > 0 {
+            tracing::warn!(
+                queues,
+                "a power loss took the commit log before any of it was flushed: the consume queues \
+                 go with it"
+            );
+        }
+        // Without a log the units point at nothing.
+        self.queues.destroy().map_err(failed("remove"))?;
+        if let Some(index) = self.index {
+            index.destroy().map_err(failed("remove"))?;
+        }
+        Ok(Recovered {
+            log: CommitLog::new(files, 0, 0),
+            progress: Progress::default(),
+            store_timestamp: 0,
+            truncated_bytes: 0,
         })
     }
 
@@ -149,6 +202,16 @@ impl Recovery<'_> {
             .max(first)
     }
 
+    /// The commit log offset behind the newest record that a consume queue knows, of those that end
+    /// at or before an offset: units behind the files of the log are no units.
+    fn indexed_below(&self, limit: u64) -> u64 {
+        let queues = self.queues.all();
+        let ends = queues
+            .iter()
+            .filter_map(|queue| u64::try_from(queue.indexed_to()).ok());
+        ends.filter(|&end| end <= limit).max().unwrap_or(0)
+    }
+
     /// The commit log offset behind the newest record in any consume queue.
     fn indexed_to(&self) -> u64 {
         let queues = self.queues.all();
@@ -156,90 +219,190 @@ impl Recovery<'_> {
         newest.map_or(0, |offset| u64::try_from(offset).unwrap_or(0))
     }
 
-    /// Checks the records from `from` on and finds the first position that holds none.
-    fn scan(&self, files: &MappedFiles, from: u64) -> io::Result<Scanned> {
+    /// Checks the records from `from` on, makes holes of what cannot be read, and finds the end.
+    async fn scan(&self, files: &MappedFiles, from: u64) -> io::Result<Scanned> {
         let mut scanned = Scanned {
             end: from,
             store_timestamp: 0,
+            holes: Vec::new(),
         };
-        let doubtful_since = self.checkpoint.durable_before();
-        loop {
-            match entry(files, scanned.end) {
-                Entry::Record(size) => {
-                    let Some(bytes) = files.slice(scanned.end, size) else {
-                        return Ok(scanned);
-                    };
-                    let Some(record) = self.valid(&bytes, scanned.end) else {
-                        return Ok(scanned);
-                    };
-                    let doubtful = self.crashed && record.store_timestamp >= doubtful_since;
-                    if doubtful && is_torn(&record, scanned.end % files.file_size()) {
-                        tracing::warn!(
-                            offset = scanned.end,
-                            "the commit log ends at a torn record"
-                        );
-                        return Ok(scanned);
+        let files_end = files.last().map_or(from, |last| last.end());
+        // The page cache has what any process wrote, and units are written behind their records.
+        let proven = if self.lost_power {
+            0
+        } else {
+            let dispatched = self.facts.dispatched;
+            let closed = if dispatched <= files_end {
+                dispatched
+            } else {
+                0
+            };
+            self.indexed_below(files_end).max(closed)
+        };
+        while scanned.end < files_end {
+            let at = scanned.end;
+            let Err(reason) = self.look(files, &mut scanned)? else {
+                continue;
+            };
+            let next = match next_entry(files, at, proven)? {
+                Some(next) if self.ends_at(files, at, next)? => break,
+                Some(next) => next,
+                None if proven > at => {
+                    let next = proven.max(at + RECORD_MIN);
+                    let in_file = files.find(next).map_or(0, |file| file.end() - next);
+                    if in_file < RECORD_MIN {
+                        next.next_multiple_of(files.file_size())
+                    } else {
+                        next
                     }
-                    scanned.store_timestamp = record.store_timestamp;
-                    if doubtful {
-                        let copy = bytes.to_vec();
-                        drop(bytes);
-                        files.write(scanned.end, &copy)?;
-                    }
-                    scanned.end += size;
                 }
-                Entry::Blank(next) => {
-                    if self.crashed {
-                        let mut filler = [0; 8];
-                        files.read_into(scanned.end, &mut filler)?;
-                        files.write(scanned.end, &filler)?;
-                    }
-                    scanned.end = next;
-                }
-                Entry::Nothing => return Ok(scanned),
+                None => break,
+            };
+            self.make_hole(files, (at, next), reason, scanned.store_timestamp)
+                .await?;
+            match scanned.holes.last_mut() {
+                Some(last) if last.1 == at => last.1 = next,
+                _ => scanned.holes.push((at, next)),
             }
+            scanned.end = next;
         }
+        Ok(scanned)
     }
 
-    fn valid<'b>(&self, bytes: &'b [u8], offset: u64) -> Option<RecordView<'b>> {
-        let record = match RecordView::parse(bytes) {
-            Ok(record) => record,
-            Err(error) => {
-                tracing::warn!(offset, %error, "the commit log ends at an invalid record");
-                return None;
+    /// Looks at what stands at the end of what has been scanned, and moves that on behind it, or
+    /// returns why there is no record.
+    fn look(
+        &self,
+        files: &MappedFiles,
+        scanned: &mut Scanned,
+    ) -> io::Result<Result<(), &'static str>> {
+        let at = scanned.end;
+        let doubtful_since = self.checkpoint.durable_before();
+        match entry(files, at) {
+            Entry::Record(size) => {
+                let Some(bytes) = files.slice(at, size) else {
+                    return Ok(Err("it cannot be read"));
+                };
+                let record = match self.valid(&bytes, at) {
+                    Ok(record) => record,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                let doubtful = self.crashed && record.store_timestamp >= doubtful_since;
+                if doubtful && self.lost_power && is_torn(&bytes, &record, at % files.file_size()) {
+                    return Ok(Err("a record is torn"));
+                }
+                scanned.store_timestamp = record.store_timestamp;
+                if doubtful {
+                    let copy = bytes.to_vec();
+                    drop(bytes);
+                    files.write(at, &copy)?;
+                }
+                scanned.end += size;
             }
-        };
+            Entry::Blank(next) => {
+                if self.crashed {
+                    let mut filler = [0; 8];
+                    files.read_into(at, &mut filler)?;
+                    files.write(at, &filler)?;
+                }
+                scanned.end = next;
+            }
+            Entry::Nothing => return Ok(Err("there is no record")),
+        }
+        Ok(Ok(()))
+    }
+
+    fn valid<'b>(&self, bytes: &'b [u8], offset: u64) -> Result<RecordView<'b>, &'static str> {
+        let record = RecordView::parse(bytes).map_err(|_| "a record is not whole")?;
         if record.physical_offset != offset as i64 {
-            tracing::warn!(
-                offset,
-                states = record.physical_offset,
-                "the commit log ends at a record that belongs elsewhere"
-            );
-            return None;
+            return Err("a record belongs elsewhere");
         }
         if self.config.check_crc_on_recover && !record.checksum_holds() {
-            tracing::warn!(
-                offset,
-                "the commit log ends at a record with a wrong checksum"
-            );
-            return None;
+            return Err("a record has a wrong checksum");
         }
-        Some(record)
+        Ok(record)
+    }
+
+    /// Whether the log ends at what cannot be read although there is a record at `next`: after a
+    /// power loss, if sectors are missing that no flush had vouched for.
+    fn ends_at(&self, files: &MappedFiles, at: u64, next: u64) -> io::Result<bool> {
+        if !self.lost_power {
+            return Ok(false);
+        }
+        let stored = store_timestamp(files, next);
+        let doubtful = stored.is_none_or(|stored| stored >= self.checkpoint.durable_before());
+        Ok(doubtful && lacks_any_sector(files, at, next)?)
+    }
+
+    /// Sets a range that cannot be read aside and puts a filler in its place.
+    async fn make_hole(
+        &self,
+        files: &MappedFiles,
+        (from, to): (u64, u64),
+        reason: &str,
+        stored: i64,
+    ) -> io::Result<()> {
+        let told = self.damage.set_aside(files, "commitlog", from, to).await;
+        tracing::error!(
+            from,
+            to,
+            reason,
+            "a part of the commit log cannot be read: {told}, and the log goes on behind it"
+        );
+        self.damage.count(|counts| {
+            counts.log_holes += 1;
+            counts.log_hole_bytes += to - from;
+        });
+        let stored = match stored {
+            0 => store_timestamp(files, to).unwrap_or(1),
+            stored => stored,
+        };
+        hole::fill(files, from, to, stored.max(1))?;
+        files.flush(from, to).await
+    }
+
+    /// Sets aside what stands behind `end`, removes the files behind it and zeros the rest of its
+    /// own, and makes that durable: what was given up must not come back with the next power loss,
+    /// behind what is written here now. Returns how many bytes that were, up to the last that was
+    /// not zero in each file.
+    async fn give_up_behind(&self, files: &MappedFiles, end: u64) -> io::Result<u64> {
+        let reach = reach_behind(files, end)?;
+        if reach > end {
+            let told = self.damage.set_aside(files, "commitlog", end, reach).await;
+            tracing::warn!(
+                end,
+                bytes = reach - end,
+                "the commit log ends before what stands in its files: {told}"
+            );
+        }
+        let given_up = give_up_behind(files, end).await?;
+        self.damage.count(|counts| counts.log_cut_bytes += given_up);
+        Ok(given_up)
     }
 
     /// Cuts the consume queues and the index to the log and dispatches what they may lack.
-    fn build(&self, log: &CommitLog, scanned_from: u64) -> io::Result<Built> {
+    fn build(&self, log: &CommitLog, scanned_from: u64, holes: &[(u64, u64)]) -> io::Result<Built> {
         let (start, end) = (log.start(), log.end());
         // After a crash whatever the checkpoint does not vouch for is written anew: it may be what a
         // life before the last had given up.
         let keep = if self.crashed { scanned_from } else { end };
+        // Offsets that were given out stay given out, also where the message is lost.
+        let mut given_out = Vec::new();
         for queue in self.queues.all() {
+            if !holes.is_empty() || queue.ends_in_hole() {
+                let next = queue.offset_behind(end as i64);
+                given_out.push((queue.clone(), next));
+            }
             queue.truncate_log(keep as i64)?;
+            if !holes.is_empty() {
+                let lost = queue.mark_lost(holes)?;
+                self.damage.count(|counts| counts.lost_messages += lost);
+            }
         }
         let from = if self.crashed {
             scanned_from
         } else {
-            self.indexed_to()
+            self.indexed_to().max(self.facts.dispatched)
         };
         let cut = match self.index {
             Some(index) => index.truncate_log(end as i64)?,
@@ -249,17 +412,70 @@ impl Recovery<'_> {
         let from = index_from.map_or(from, |index_from| {
             from.min(index_from.max(end.saturating_sub(REINDEX_MAX)))
         });
+        // What was scanned anyway is compared with the index: it may have lost its newest file.
+        let index_end = self.index.map_or(from, |index| {
+            let newest = index.end();
+            let behind = match log.entry(newest) {
+                Entry::Record(size) => newest + size,
+                _ => newest,
+            };
+            behind.max(scanned_from)
+        });
+        let from = from.min(index_end);
+        let from = from.min(self.give_up_doubtful(log)?);
         let from = from.max(start);
         let (mut built, found_gap) = self.dispatch(log, from)?;
         if found_gap && from > start && matches!(built, Built::Whole) {
             tracing::warn!("a consume queue has a gap: dispatching the whole commit log again");
             (built, _) = self.dispatch(log, start)?;
         }
+        if matches!(built, Built::UpTo(_)) {
+            // What is given out is known when the rest is dispatched.
+            given_out.clear();
+        }
+        for ((topic, id), fact) in &self.facts.queues {
+            if let (Built::Whole, Some(queue)) = (&built, self.queues.get(topic, *id)) {
+                given_out.push((queue, fact.max));
+            }
+        }
+        for (queue, next) in given_out {
+            let lost = queue.reserve(next, end as i64)?;
+            self.damage.count(|counts| counts.lost_messages += lost);
+        }
         for queue in self.queues.all() {
             queue.correct_min(start as i64);
             queue.set_assigned(queue.max_offset());
         }
         Ok(built)
+    }
+
+    /// Looks at the ends of every consume queue, and gives up what the log contradicts. Returns the
+    /// commit log offset from which the queues are to be built again.
+    fn give_up_doubtful(&self, log: &CommitLog) -> io::Result<u64> {
+        for (topic, id) in self.facts.queues.keys() {
+            self.queues.get_or_create(topic, *id);
+        }
+        let mut from = u64::MAX;
+        for queue in self.queues.all() {
+            let fact = self
+                .facts
+                .queues
+                .get(&(queue.topic.to_string(), queue.queue_id));
+            let Some((offset, reason)) = doubt(log, &queue, fact) else {
+                continue;
+            };
+            queue.give_up_from(offset)?;
+            tracing::warn!(
+                topic = %queue.topic,
+                queue = queue.queue_id,
+                offset,
+                reason,
+                "building a consume queue again from the commit log"
+            );
+            self.damage.count(|counts| counts.rebuilt_queues += 1);
+            from = from.min(u64::try_from(queue.indexed_to()).unwrap_or(0));
+        }
+        Ok(from)
     }
 
     /// Dispatches from an offset to the end, or to where the disk is full; true if a queue lacks
@@ -277,6 +493,7 @@ impl Recovery<'_> {
                 index,
                 delay_levels: &self.config.delay_levels,
                 refresh: true,
+                rewrites: self.crashed,
                 skips_index: false,
             };
             dispatcher.run(progress, log.end(), &[], &mut |arrived| {
@@ -303,11 +520,52 @@ impl Recovery<'_> {
     }
 }
 
+/// The queue offset from which on a consume queue cannot be right, and why.
+fn doubt(
+    log: &CommitLog,
+    queue: &ConsumeQueue,
+    fact: Option<&QueueFact>,
+) -> Option<(i64, &'static str)> {
+    let max = queue.max_offset();
+    let Some(first) = queue.first_in_files() else {
+        return fact.map(|_| (0, "its files are missing"));
+    };
+    if fact.is_some_and(|fact| fact.first < first) {
+        return Some((0, "its first file is missing"));
+    }
+    if let Some(gap) = queue.gap() {
+        return Some((gap, "a file is missing or cut off"));
+    }
+    let is_right = |offset: i64| {
+        let unit = queue.unit_in_files(offset);
+        unit.is_some_and(|unit| is_right(log, queue, offset, &unit))
+    };
+    if let Some(&wrong) = queue.samples().iter().find(|&&offset| !is_right(offset)) {
+        // What is right before it is looked for in ever larger steps.
+        let mut back = 1;
+        while wrong - back >= first && !is_right(wrong - back) {
+            back *= 2;
+        }
+        let behind = (wrong - back + 1).max(first);
+        return Some((behind, "a unit does not lead to its message"));
+    }
+    if queue.has_files_behind_end() {
+        return Some((max, "it has a part that was never written"));
+    }
+    if fact.is_some_and(|fact| fact.max > max) {
+        return Some((max, "it ends too early"));
+    }
+    None
+}
+
 /// Whether a sector of topic or properties, which no checksum covers, was never written: a power loss
 /// may keep some sectors of a record and leave zeros in place of others. What stands before them is
-/// covered by the checksum or by lengths that would not fit. A record that looks like that is
-/// refused when it is put.
-pub(crate) fn is_torn(record: &RecordView<'_>, at_in_file: u64) -> bool {
+/// covered by the checksum or by lengths that would not fit. A record whose sender put zeros among the
+/// properties has a checksum of all of it.
+fn is_torn(bytes: &[u8], record: &RecordView<'_>, at_in_file: u64) -> bool {
+    if let Some(holds) = property_crc::holds(bytes, record.properties) {
+        return !holds;
+    }
     let behind = at_in_file + record.size as u64;
     let properties_at = behind - record.properties.len() as u64;
     let topic_at = properties_at - 2 - record.topic.len() as u64;
@@ -325,8 +583,54 @@ fn lacks_sector(bytes: &[u8], at: u64) -> bool {
         .any(|part| !part.is_empty() && part.iter().all(|&byte| byte == 0))
 }
 
-/// Removes the files behind `end` and zeros the rest of its file, and makes both durable: what was
-/// given up must not come back with the next power loss, behind what is written here now. Returns the bytes that were not zero, as far as they reach.
+/// Whether a sector of a range, or the part of it that lies in the range, is missing: it holds
+/// nothing but zeros.
+fn lacks_any_sector(files: &MappedFiles, from: u64, to: u64) -> io::Result<bool> {
+    const SECTOR: u64 = 512;
+    let mut sector = [0; SECTOR as usize];
+    let mut at = from;
+    while at < to {
+        let end = (at / SECTOR + 1).saturating_mul(SECTOR).min(to);
+        let Some(file) = files.find(at) else {
+            return Ok(false);
+        };
+        let end = end.min(file.end());
+        let part = &mut sector[..(end - at) as usize];
+        files.read_into(at, part)?;
+        if part.iter().all(|&byte| byte == 0) {
+            return Ok(true);
+        }
+        at = end;
+    }
+    Ok(false)
+}
+
+/// The position behind the last byte behind `end` that is not zero, as far as one is looked for.
+fn reach_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
+    let mut reach = end;
+    let zeros = vec![0; 64 << 10];
+    let mut chunk = zeros.clone();
+    for file in files.all() {
+        let (mut at, mut zero_run) = (file.start.max(end), 0);
+        while at < file.end() && zero_run < ZERO_RUN {
+            let len = (file.end() - at).min(chunk.len() as u64);
+            let part = &mut chunk[..len as usize];
+            files.read_into(at, part)?;
+            zero_run += len;
+            if part[..] != zeros[..part.len()]
+                && let Some(last) = part.iter().rposition(|&byte| byte != 0)
+            {
+                reach = at + last as u64 + 1;
+                zero_run = at + len - reach;
+            }
+            at += len;
+        }
+    }
+    Ok(reach)
+}
+
+/// Removes the files behind `end` and zeros the rest of its file, durably. Returns the bytes that
+/// were not zero, as far as they reach.
 async fn give_up_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
     let next_file = end.next_multiple_of(files.file_size());
     let mut given_up = 0;
@@ -342,27 +646,16 @@ async fn give_up_behind(files: &MappedFiles, end: u64) -> io::Result<u64> {
     Ok(given_up + stale)
 }
 
-/// Deals with commit log files behind a missing one: after a crash their creation outlived that of
-/// the one before, and they are given up; otherwise somebody has removed a file, and opening would
-/// lose what they hold.
-pub(crate) fn handle_strays(
-    disk: &dyn Disk,
-    config: &StoreConfig,
-    strays: &Strays,
-    crashed: bool,
-) -> Result<(), StoreError> {
-    if !crashed && !strays.paths.is_empty() {
-        return Err(StoreError::MissingFile {
-            dir: config.path("commitlog"),
-            missing: strays.missing,
-        });
+/// Refuses commit log files behind a missing one: none was ever created before the one in front of
+/// it was there for good, so somebody has removed that, and opening would lose what they hold.
+pub(crate) fn refuse_strays(config: &StoreConfig, strays: &Strays) -> Result<(), StoreError> {
+    if strays.paths.is_empty() {
+        return Ok(());
     }
-    for (path, _) in strays.paths.iter().rev() {
-        tracing::warn!(path, "giving up a commit log file behind a missing one");
-        disk.remove(path)
-            .map_err(StoreError::io("remove", &**path))?;
-    }
-    Ok(())
+    Err(StoreError::MissingFile {
+        dir: config.path("commitlog"),
+        missing: strays.missing,
+    })
 }
 
 fn failed(action: &'static str) -> impl Fn(io::Error) -> StoreError {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -12,10 +13,12 @@ use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::{CommitLog, Tail};
 use crate::config::StoreConfig;
 use crate::cq_unit::CqUnit;
+use crate::damage::{Damage, DamageCounts};
 use crate::dispatch::{Arrival, Arrived, Dispatcher, Progress};
 use crate::group_commit::GroupCommit;
 use crate::index::Index;
 use crate::queues::Queues;
+use crate::repair::{Repair, is_right};
 use crate::state::{NotWriteable, State, Trouble};
 use crate::{FlushDiskType, StoreObserver};
 
@@ -37,6 +40,11 @@ pub(crate) struct Inner {
     pub log: CommitLog,
     pub queues: Queues,
     pub index: Option<Index>,
+    pub damage: Damage,
+    /// The consume queues that are being mended, by topic and queue id.
+    pub repairs: Mutex<BTreeMap<(Arc<str>, i32), Repair>>,
+    /// Wakes who mends them.
+    pub repair_wanted: Notify,
     pub state: State,
     /// Why records could not be appended lately.
     pub append_trouble: Trouble,
@@ -95,6 +103,7 @@ impl Inner {
                 index: self.index.as_ref(),
                 delay_levels: &self.config.delay_levels,
                 refresh: false,
+                rewrites: false,
                 skips_index: defect!(self.env, SkipIndex),
             };
             let collects = listener.is_some();
@@ -164,6 +173,11 @@ impl MessageStore {
             ),
         };
         Some(why)
+    }
+
+    /// What has been found damaged since the store was opened, and in opening it.
+    pub fn damage(&self) -> DamageCounts {
+        self.inner.damage.counts()
     }
 
     /// Whether messages are taken.
@@ -243,7 +257,8 @@ impl MessageStore {
         record::decode(&mut record, false).ok()
     }
 
-    /// Up to `max` consume queue units from a queue offset on.
+    /// Up to `max` consume queue units from a queue offset on. They end before a unit that does not
+    /// lead to its message; it is being mended then.
     pub fn units(&self, topic: &str, queue_id: i32, from: i64, max: usize) -> Vec<CqUnit> {
         let Some(queue) = self.inner.queues.get(topic, queue_id) else {
             return Vec::new();
@@ -256,7 +271,19 @@ impl MessageStore {
             if count == 0 {
                 break;
             }
-            units.extend_from_slice(&buffer[..count]);
+            for unit in &buffer[..count] {
+                let offset = from + units.len() as i64;
+                if is_right(&self.inner.log, &queue, offset, unit) {
+                    units.push(*unit);
+                } else if self.inner.repair(&queue, offset) {
+                    match queue.unit(offset) {
+                        Some(unit) => units.push(unit),
+                        None => return units,
+                    }
+                } else {
+                    return units;
+                }
+            }
         }
         units
     }

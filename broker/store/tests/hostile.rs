@@ -124,47 +124,6 @@ proptest! {
 }
 
 #[test]
-fn what_stands_behind_an_invalid_record_is_lost_and_its_offsets_are_used_again() {
-    let dir = tempfile::tempdir().unwrap();
-    fill(dir.path(), false);
-    let disk = RealDisk::new(dir.path());
-    let path = "store/commitlog/00000000000000008192";
-    // The body of the file's first record.
-    let damage = Damage::Overwrite {
-        at: 88,
-        with: vec![b'?'],
-    };
-    apply(&disk, path, &damage);
-    life(async {
-        let store = MessageStore::open(&env(dir.path()), tiny()).await.unwrap();
-        assert_eq!(store.max_phy_offset(), 8192);
-        let left = store.max_offset_in_queue("T", 0) + store.max_offset_in_queue("T", 1);
-        assert!((1..150).contains(&left));
-        let next = store.max_offset_in_queue("T", 0);
-        let put = store
-            .put_message(message("T", 0, "new"))
-            .await
-            .append
-            .unwrap();
-        assert_eq!((put.physical_offset, put.queue_offset), (8192, next));
-    });
-}
-
-#[test]
-fn a_missing_commit_log_file_of_a_closed_store_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    fill(dir.path(), true);
-    RealDisk::new(dir.path())
-        .remove("store/commitlog/00000000000000008192")
-        .unwrap();
-    let opened = life(MessageStore::open(&env(dir.path()), tiny()));
-    assert!(matches!(
-        opened.err(),
-        Some(StoreError::MissingFile { missing: 8192, .. })
-    ));
-}
-
-#[test]
 fn a_commit_log_file_of_another_size_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), true);

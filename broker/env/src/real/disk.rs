@@ -175,6 +175,11 @@ impl Disk for RealDisk {
         Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    fn boot_id(&self) -> Option<String> {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
+    }
+
     fn usage(&self) -> io::Result<DiskUsage> {
         fs::create_dir_all(&self.measured)?;
         let stat = rustix::fs::statvfs(&self.measured)?;

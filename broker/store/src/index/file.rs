@@ -171,9 +171,20 @@ impl IndexFile {
     /// Whether the header can be that of an index file of this shape.
     pub fn is_sane(&self) -> bool {
         let header = self.header();
-        header.index_count as u32 <= self.shape.entries
+        // A file is made for an entry, so there is one, and the newest is what the header says.
+        header.index_count > 1
+            && header.index_count as u32 <= self.shape.entries
             && header.begin_phy_offset >= 0
             && header.begin_phy_offset <= header.end_phy_offset
+            && self.phy_offset_of(1) == Some(header.begin_phy_offset)
+            && self.phy_offset_of(header.index_count - 1) == Some(header.end_phy_offset)
+    }
+
+    fn phy_offset_of(&self, number: i32) -> Option<i64> {
+        let mut bytes = [0; ENTRY_SIZE as usize];
+        let at = self.shape.entry_at(number);
+        self.map.read_into(at, &mut bytes).ok()?;
+        Some(Entry::decode(&bytes).phy_offset)
     }
 
     /// Whether it takes no more entries.

@@ -32,6 +32,15 @@ pub(crate) struct Index {
     dir_dirty: AtomicBool,
 }
 
+/// What is known of an index file when a store is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexFact {
+    /// Its name as a number.
+    pub name: u64,
+    /// The commit log offset of the newest message in it.
+    pub end: i64,
+}
+
 /// What a query found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -45,15 +54,17 @@ pub(crate) struct Found {
 
 impl Index {
     /// Opens the files of the index. With `safe_until`, files that may not be whole - those that are
-    /// not full, or have messages stored at or after that time - are removed; so are files with an
-    /// impossible header, and all that follow. Then the commit log offset is returned from which
-    /// the index is to be built again.
+    /// not full, or have messages stored at or after that time - are removed; so are files that
+    /// cannot be right, or differ from what is `known` of them, and all that follow a wrong or
+    /// missing one. The number of these files is returned, and the commit log offset from which the
+    /// index is to be built again, if that is known to be necessary.
     pub fn load(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         config: &StoreConfig,
         safe_until: Option<i64>,
-    ) -> Result<(Self, Option<u64>), StoreError> {
+        known: &[IndexFact],
+    ) -> Result<(Self, Option<u64>, u64), StoreError> {
         let dir = config.path("index");
         let shape = Shape {
             slots: config.max_hash_slot_num,
@@ -69,21 +80,35 @@ impl Index {
         let listed = Self::list(&*disk, &dir, shape)?;
         // Names may not be durable yet, and removals are not.
         let dir_dirty = AtomicBool::new(!listed.is_empty());
-        for (path, name) in listed {
+        let mut removed = 0;
+        let mut known = known.iter().peekable();
+        for (path, name, has_its_length) in listed {
+            let fact = known.next_if(|fact| fact.name == name);
+            let is_missing = known.next_if(|fact| fact.name < name).is_some();
             let file = disk
                 .map(&path, shape.file_size())
                 .and_then(|map| IndexFile::open(path.clone(), name, map, shape))
                 .map_err(StoreError::io("map", &*path))?;
-            removing |= !is_safe(&file);
+            let differs = fact.is_some_and(|fact| fact.end != file.header().end_phy_offset);
+            removing |= is_missing || differs || !has_its_length || !is_safe(&file);
             if removing {
                 tracing::warn!(path, "building an index file again");
                 disk.remove(&path).map_err(StoreError::io("remove", path))?;
                 incomplete = true;
+                removed += 1;
             } else {
                 files.push(Arc::new(file));
             }
         }
-        let known = end_of(&files);
+        if !removing && let Some(fact) = known.next() {
+            tracing::warn!(
+                name = fact.name,
+                "an index file is missing: building it again"
+            );
+            incomplete = true;
+            removed += 1;
+        }
+        let end = end_of(&files);
         let index = Self {
             disk,
             clock,
@@ -92,31 +117,51 @@ impl Index {
             files: RwLock::new(files),
             dir_dirty,
         };
-        Ok((index, incomplete.then_some(known)))
+        Ok((index, incomplete.then_some(end), removed))
     }
 
-    /// The files in the folder, with their names as numbers. The last may have been cut off when it
-    /// was created.
-    fn list(disk: &dyn Disk, dir: &str, shape: Shape) -> Result<Vec<(String, u64)>, StoreError> {
+    /// What is known of its files, for the next life.
+    pub fn facts(&self) -> Vec<IndexFact> {
+        let files = self.files.read();
+        let fact = |file: &Arc<IndexFile>| IndexFact {
+            name: file.name,
+            end: file.header().end_phy_offset,
+        };
+        files.iter().map(fact).collect()
+    }
+
+    /// The commit log offset of the newest message that is indexed.
+    pub fn end(&self) -> u64 {
+        end_of(&self.files.read())
+    }
+
+    /// The files in the folder, with their names as numbers, and whether they have the length that is
+    /// configured. One that is shorter is damaged, or its creation was cut off, unless all are.
+    fn list(
+        disk: &dyn Disk,
+        dir: &str,
+        shape: Shape,
+    ) -> Result<Vec<(String, u64, bool)>, StoreError> {
         let entries = disk.list(dir).map_err(StoreError::io("list", dir))?;
         let named: Vec<_> = entries
             .into_iter()
             .filter(|entry| !entry.is_dir)
             .filter_map(|entry| Some((parse_name(&entry.name)?, entry)))
             .collect();
-        let last = named.len().saturating_sub(1);
+        let expected = shape.file_size();
+        let is_configured = named.len() < 2 || named.iter().any(|(_, entry)| entry.len == expected);
         let mut files = Vec::with_capacity(named.len());
-        for (position, (name, entry)) in named.into_iter().enumerate() {
+        for (name, entry) in named {
             let path = format!("{dir}/{}", entry.name);
-            let cut_off = position == last && entry.len < shape.file_size();
-            if entry.len != shape.file_size() && !cut_off {
+            let is_cut_off = is_configured && entry.len < expected;
+            if entry.len != expected && !is_cut_off {
                 return Err(StoreError::FileSize {
                     path,
                     found: entry.len,
                     expected: shape.file_size(),
                 });
             }
-            files.push((path, name));
+            files.push((path, name, entry.len == expected));
         }
         Ok(files)
     }

@@ -97,6 +97,8 @@ pub struct SimDisk {
     disturbances: Mutex<Vec<(FaultId, DiskDisturbance)>>,
     relieved: Notify,
     incarnation: AtomicU64,
+    /// How often the machine has lost power.
+    power_losses: AtomicU64,
     files: AtomicU64,
     flushes: AtomicU64,
     draws: AtomicU64,
@@ -133,6 +135,7 @@ impl SimDisk {
             disturbances: Mutex::default(),
             relieved: Notify::new(),
             incarnation: AtomicU64::new(0),
+            power_losses: AtomicU64::new(0),
             files: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             draws: AtomicU64::new(0),
@@ -148,6 +151,7 @@ impl SimDisk {
 
     /// The machine has lost power, after [`SimDisk::kill`]. Returns what became of unflushed pages.
     pub fn lose_power(&self) -> Losses {
+        self.power_losses.fetch_add(1, Ordering::Relaxed);
         let now = self.now();
         let mut tree = self.tree.lock();
         tree.commit_before(now.saturating_sub(JOURNAL_INTERVAL));

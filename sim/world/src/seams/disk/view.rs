@@ -234,6 +234,11 @@ impl Disk for ProcessDisk {
         Ok(file.modified_ms.load(Ordering::Relaxed))
     }
 
+    fn boot_id(&self) -> Option<String> {
+        let boot = self.disk.power_losses.load(Ordering::Relaxed);
+        Some(format!("boot-{boot}"))
+    }
+
     fn usage(&self) -> io::Result<DiskUsage> {
         self.disk.check_alive(self.incarnation)?;
         Ok(self.disk.usage())
