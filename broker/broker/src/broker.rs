@@ -28,10 +28,11 @@ use crate::consumer_offset::ConsumerOffsets;
 use crate::delay::{DelayCursors, DelayLevels};
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
-use crate::load_balance::{self, LoadBalance, RequestModes};
-use crate::metrics::{self, Metrics};
+use crate::load_balance::{LoadBalance, RequestModes};
+use crate::metrics::Metrics;
 use crate::observer::BrokerObserver;
-use crate::pop::{self, OrderInfos, Pop};
+use crate::pop::{OrderInfos, Pop};
+use crate::pop_service;
 use crate::processor::{Processor, pull, send};
 use crate::pull_hold::{HOLD_TICK, PullHold};
 use crate::registration::FIRST_RENEWAL;
@@ -40,9 +41,11 @@ use crate::send_gate::SendGate;
 use crate::set_aside::SetAside;
 use crate::state::State;
 use crate::stats::Stats;
-use crate::table_files::{self, Table, TableFiles};
+use crate::table_files::{Table, TableFiles};
+use crate::table_writer;
 use crate::timer;
 use crate::topics::{READ_WRITE, Topics, new_version};
+use crate::{figures, route_refresh};
 
 /// When committed offsets are written for the first time.
 const FIRST_OFFSET_WRITE: Duration = Duration::from_secs(10);
@@ -122,7 +125,7 @@ impl Broker {
             false => None,
         };
         let state = Arc::new(load(env, config, observer, store, timers)?);
-        let writer = env.spawn("write-tables", table_files::run(state.clone()));
+        let writer = env.spawn("write-tables", table_writer::run(state.clone()));
         match start_serving(env, &state).await {
             Ok((servers, exporter, tasks)) => Ok(Self {
                 local: servers.first().map_or(state.address(), Server::local),
@@ -174,7 +177,7 @@ impl Broker {
             server.shutdown().await;
         }
         // The store is about to be flushed.
-        pop::commit_safe(&self.state, i64::MAX);
+        pop_service::commit_safe(&self.state, i64::MAX);
         self.state.save_offsets();
         self.state.save_filters();
         self.state.save_orders();
@@ -197,14 +200,14 @@ async fn start_serving(env: &Env, state: &Arc<State>) -> Result<Serving, BrokerE
     state.store.set_arrival_listener(Arc::new(move |arrival| {
         if let Some(state) = weak.upgrade() {
             pull::on_arrival(&state, arrival);
-            pop::on_arrival(&state, arrival);
+            pop_service::on_arrival(&state, arrival);
         }
     }));
-    pop::restore(state);
+    pop_service::restore(state);
     let exporter = export(env, state).await?;
     let servers = listen(env, state).await?;
     let mut tasks = spawn_services(state);
-    tasks.extend(pop::spawn(state));
+    tasks.extend(pop_service::spawn(state));
     state.register().await;
     let name = state.config().broker_name.clone();
     tracing::info!(name, address = %state.address(), "the broker is up");
@@ -427,7 +430,7 @@ async fn export(env: &Env, state: &Arc<State>) -> Result<Option<Exporter>, Broke
         return Ok(None);
     };
     let address = state.config().metrics.address();
-    let registry = metrics::registry(state, metrics);
+    let registry = figures::registry(state, metrics);
     match Exporter::start(env, &address, registry).await {
         Ok(exporter) => Ok(Some(exporter)),
         Err(source) => Err(BrokerError::Listen { address, source }),
@@ -522,7 +525,7 @@ fn spawn_services(state: &Arc<State>) -> Vec<TaskHandle> {
             .spawn("check-transactions", check_transactions(state.clone())),
         state
             .env
-            .spawn("refresh-routes", load_balance::keep_fresh(state.clone())),
+            .spawn("refresh-routes", route_refresh::keep_fresh(state.clone())),
         state
             .env
             .spawn("expire-clients", watch_clients(state.clone())),

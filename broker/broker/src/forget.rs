@@ -9,8 +9,9 @@ use hotfire_protocol::{RemotingCommand, ResponseCode};
 use crate::pop::Gone;
 use crate::processor::faq;
 use crate::refusal::Refusal;
-use crate::state::{State, Waiting};
+use crate::state::State;
 use crate::table_files::Table;
+use crate::waiting::Waiting;
 
 /// What is deleted.
 #[derive(Debug, Clone, Copy)]

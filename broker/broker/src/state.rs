@@ -14,7 +14,6 @@ use hotfire_remoting::{Channel, Client, ConnectionId};
 use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::acl::AccessControl;
 use crate::config::{BrokerConfig, DEFAULT_PORT};
@@ -37,32 +36,7 @@ use crate::set_aside::SetAside;
 use crate::stats::Stats;
 use crate::table_files::{Table, TableFiles};
 use crate::topics::{FLAG_UNIT, READ_WRITE, Topics};
-
-/// A request that waits for its turn.
-pub(crate) struct Waiting {
-    pub channel: Channel,
-    pub request: RemotingCommand,
-    /// When it came.
-    pub since: Instant,
-}
-
-impl Waiting {
-    /// A request that came just now.
-    pub fn new(channel: &Channel, request: RemotingCommand) -> Self {
-        Self {
-            channel: channel.clone(),
-            request,
-            since: Instant::now(),
-        }
-    }
-
-    /// What it takes, in bytes: its fields and its body.
-    pub fn bytes(request: &RemotingCommand) -> usize {
-        let fields = request.ext.iter();
-        let fields: usize = fields.map(|(name, value)| name.len() + value.len()).sum();
-        fields + request.body.len()
-    }
-}
+use crate::waiting::Waiting;
 
 /// The state of a broker. Every table has a lock of its own, and no two tables are held
 /// at once.

@@ -6,21 +6,14 @@
 //! until it succeeds, and those who wait are told that it failed.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hotfire_protocol::body::fastjson;
 use parking_lot::Mutex;
-use rustc_hash::FxBuildHasher;
-use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
-
-use crate::config_file::{self, Written};
-use crate::state::State;
+use tokio::time::Instant;
 
 /// How long changes that nobody waits for are collected.
 const COLLECTED: Duration = Duration::from_millis(200);
@@ -100,7 +93,7 @@ pub(crate) struct TableFiles {
     new_topics: Mutex<BTreeMap<String, Change>>,
     has_new_topics: AtomicBool,
     /// Wakes the task that writes.
-    changed: Notify,
+    pub changed: Notify,
     /// Wakes those who wait.
     written: Notify,
 }
@@ -139,6 +132,16 @@ impl TableFiles {
         let change = self.change(Table::Topics);
         new_topics.insert(topic.to_owned(), change);
         self.has_new_topics.store(true, Ordering::Release);
+    }
+
+    /// The hash of what a table's file and its backup are known to hold, if they hold the same.
+    pub fn settled(&self, table: Table) -> Option<u64> {
+        self.tables.lock()[table as usize].settled
+    }
+
+    /// Takes note of what a table's file and its backup hold.
+    pub fn settle(&self, table: Table, hash: Option<u64>) {
+        self.tables.lock()[table as usize].settled = hash;
     }
 
     /// The newest change of a table.
@@ -192,7 +195,7 @@ impl TableFiles {
     }
 
     /// What is to be written next: now, or at a time; nothing if all is written.
-    fn next(&self, now: Instant) -> Next {
+    pub fn next(&self, now: Instant) -> Next {
         let tables = self.tables.lock();
         let mut soonest: Option<Instant> = None;
         for (table, progress) in Table::ALL.into_iter().zip(tables.iter()) {
@@ -209,7 +212,7 @@ impl TableFiles {
     }
 
     /// Notes how the write of a table ended that held everything up to a change.
-    fn ended(&self, table: Table, change: Change, ended: Result<(), Arc<str>>) {
+    pub fn ended(&self, table: Table, change: Change, ended: Result<(), Arc<str>>) {
         let mut tables = self.tables.lock();
         let progress = &mut tables[table as usize];
         progress.awaited = false;
@@ -236,134 +239,11 @@ impl TableFiles {
     }
 }
 
-enum Next {
+/// What is to be done next.
+pub(crate) enum Next {
     Write(Table, Change),
     At(Instant),
     Nothing,
-}
-
-/// Writes tables when they have changed, for as long as the broker runs.
-pub(crate) async fn run(state: Arc<State>) {
-    loop {
-        match state.files.next(Instant::now()) {
-            Next::Write(table, change) => {
-                let ended = write(&state, table).await;
-                state.files.ended(table, change, ended);
-            }
-            Next::At(due) => {
-                // Whoever comes to wait meanwhile ends it.
-                let _ = timeout_at(due, state.files.changed.notified()).await;
-            }
-            Next::Nothing => state.files.changed.notified().await,
-        }
-    }
-}
-
-/// Writes a table as it is now. A failure is logged.
-async fn write(state: &Arc<State>, table: Table) -> Result<(), Arc<str>> {
-    let path = state.table_path(table);
-    let content = if matches!(table, Table::Cursors) {
-        state.content_of(table)
-    } else {
-        // Big tables take their time.
-        let shared = state.clone();
-        let content = move || shared.content_of(table);
-        state.env.compute("table to file", content).await
-    };
-    let written = match content {
-        Ok(Some(content)) => {
-            let hash = FxBuildHasher.hash_one(&content);
-            if state.files.tables.lock()[table as usize].settled == Some(hash) {
-                return Ok(());
-            }
-            let written = config_file::write(state.disk(), &path, content).await;
-            let settled = matches!(written, Ok(Written::Same)).then_some(hash);
-            state.files.tables.lock()[table as usize].settled = settled;
-            written
-        }
-        Ok(None) => return Ok(()),
-        Err(source) => Err(config_file::ConfigError::Json { path, source }),
-    };
-    written.map(drop).map_err(|error| {
-        tracing::error!(%error, "cannot write a configuration file: it is tried again");
-        error.to_string().into()
-    })
-}
-
-impl State {
-    fn table_path(&self, table: Table) -> String {
-        let config = self.config();
-        match (&config.config_store_path, table) {
-            (Some(path), Table::Settings) => path.clone(),
-            _ => Self::config_path(&config, table.file()),
-        }
-    }
-
-    /// What belongs into the file of a table; nothing if there is no such table.
-    fn content_of(&self, table: Table) -> Result<Option<Vec<u8>>, fastjson::JsonError> {
-        fn pretty(table: &impl Serialize) -> Result<Option<Vec<u8>>, fastjson::JsonError> {
-            fastjson::to_pretty_vec(table).map(Some)
-        }
-        // Copied first: nobody is to wait while it becomes text.
-        match table {
-            Table::Topics => {
-                let topics = self.topics.read().clone();
-                pretty(&topics)
-            }
-            Table::Groups => {
-                let groups = self.groups.read().clone();
-                pretty(&groups)
-            }
-            Table::Offsets => {
-                let offsets = self.offsets.lock().clone();
-                pretty(&offsets)
-            }
-            Table::Filters => {
-                let filters = self.filters.lock().clone();
-                pretty(&filters)
-            }
-            Table::Orders => pretty(&self.orders_to_write()),
-            Table::Cursors => {
-                let cursors = self.cursors.lock().clone();
-                pretty(&cursors)
-            }
-            Table::Modes => {
-                let modes = self.balance.modes.lock().clone();
-                pretty(&modes)
-            }
-            Table::TimerMetrics => match &self.timers {
-                Some(timers) => pretty(&timers.metrics()),
-                None => Ok(None),
-            },
-            Table::Settings => Ok(Some(self.settings_to_write().into_bytes())),
-        }
-    }
-
-    fn settings_to_write(&self) -> String {
-        let config = self.config();
-        match &config.config_store_path {
-            Some(path) => {
-                // A file that cannot be read will not be written either.
-                let file = self.disk().read(path).unwrap_or_default();
-                config.edit(&String::from_utf8_lossy(&file))
-            }
-            None => config.to_properties(),
-        }
-    }
-
-    /// Waits until all tables are as they are in their files and in the backups of these, or could not
-    /// be written.
-    pub async fn write_all_tables(&self) {
-        for table in Table::ALL {
-            if self.files.newest(table) > 0 {
-                // What is in the file already goes into the backup; what has just failed is tried once
-                // more.
-                self.files.change(table);
-            }
-            // A failure has been logged.
-            let _ = self.files.written(table).await;
-        }
-    }
 }
 
 #[cfg(test)]

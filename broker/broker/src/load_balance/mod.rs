@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use routes::Routes;
 
 pub(crate) use modes::RequestModes;
-pub(crate) use routes::keep_fresh;
+pub(crate) use routes::Told;
 pub(crate) use share::share;
 
 /// What load balancing knows.
@@ -24,7 +24,7 @@ pub(crate) struct LoadBalance {
     /// What administrators have set.
     pub modes: Mutex<RequestModes>,
     /// Where the topics are that somebody asked for.
-    routes: Mutex<Routes>,
+    pub routes: Mutex<Routes>,
 }
 
 impl LoadBalance {

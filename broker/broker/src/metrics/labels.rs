@@ -49,30 +49,30 @@ impl MessageType {
     }
 }
 
-pub(super) fn flag(value: bool) -> String {
+pub fn flag(value: bool) -> String {
     value.to_string()
 }
 
 /// Whether a topic or a group is the system's own.
-pub(super) fn is_system(topic: &str, group: &str) -> bool {
+pub fn is_system(topic: &str, group: &str) -> bool {
     let group = group.to_ascii_lowercase();
     is_system_topic(topic) || group.starts_with(SYSTEM_GROUP_PREFIX)
 }
 
-pub(super) fn sent(topic: &str, kind: MessageType) -> Labels {
+pub fn sent(topic: &str, kind: MessageType) -> Labels {
     let mut labels = sized(topic, kind);
     labels.push(("is_system", flag(is_system(topic, ""))));
     labels
 }
 
-pub(super) fn sized(topic: &str, kind: MessageType) -> Labels {
+pub fn sized(topic: &str, kind: MessageType) -> Labels {
     vec![
         ("topic", topic.to_owned()),
         ("message_type", kind.name().to_owned()),
     ]
 }
 
-pub(super) fn received(group: &str, topic: &str, retried: bool) -> Labels {
+pub fn received(group: &str, topic: &str, retried: bool) -> Labels {
     vec![
         ("topic", topic.to_owned()),
         ("consumer_group", group.to_owned()),
@@ -82,7 +82,7 @@ pub(super) fn received(group: &str, topic: &str, retried: bool) -> Labels {
 }
 
 /// Of what the store tells (`DefaultStoreMetricsConstant`).
-pub(super) fn stored() -> Labels {
+pub fn stored() -> Labels {
     vec![
         ("storage_type", "local".to_owned()),
         ("storage_medium", "disk".to_owned()),

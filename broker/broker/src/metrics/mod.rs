@@ -1,22 +1,17 @@
 //! What a broker tells of itself to Prometheus, under the names of Apache RocketMQ 5
 //! (`BrokerMetricsManager`, `DefaultStoreMetricsManager`, `RemotingMetricsManager`).
 //!
-//! Counters and histograms are moved as things happen; gauges are looked up when somebody asks.
-//! Without an exporter there is nothing of this: [`State::metrics`](crate::state::State::metrics)
-//! is `None`.
+//! Counters and histograms are moved as things happen; gauges are looked up when somebody asks
+//! ([`crate::figures`]). Without an exporter there is nothing of this.
 //!
 //! Left out of what Java has: latencies of creating topics and groups, RocksDB, the cold-data and
 //! the pop buffer's own figures, and push through OpenTelemetry. Latencies are in milliseconds, as
 //! Java says of all of them, though it tells that of the timer wheel in seconds.
 
-mod gauges;
-mod labels;
+pub(crate) mod labels;
 mod pop;
-mod progress;
 mod series;
-mod timers;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hotfire_metrics::prometheus_client::metrics::counter::Counter;
@@ -28,7 +23,6 @@ use hotfire_protocol::{RequestCode, ResponseCode};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use crate::state::State;
 use hotfire_protocol::topic::retry_group;
 pub(crate) use labels::MessageType;
 pub(crate) use pop::{PopCounters, PopRecord};
@@ -216,84 +210,71 @@ impl Metrics {
             .retain(|(group, topic, _), _| !gone(topic, group));
     }
 
-    fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    /// The next offset that a group has not been given yet.
+    pub fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
         let key = (group.to_owned(), topic.to_owned(), queue_id);
         self.pulled.lock().get(&key).copied()
     }
-}
 
-/// The registry of a broker that has metrics.
-pub(crate) fn registry(broker: &Arc<State>, metrics: &Metrics) -> Registry {
-    let config = broker.config();
-    let labels = [
-        ("cluster", config.broker_cluster_name.clone()),
-        ("node_type", "broker".to_owned()),
-        ("node_id", config.broker_name.clone()),
-    ];
-    let labels = labels.map(|(name, value)| (name.into(), value.into()));
-    let mut registry = Registry::with_labels(labels.into_iter());
-    let counters = [
-        (
-            "rocketmq_messages_in",
-            "Messages stored",
-            &metrics.messages_in,
-        ),
-        (
-            "rocketmq_throughput_in",
-            "Bytes of messages stored",
-            &metrics.throughput_in,
-        ),
-        (
-            "rocketmq_messages_out",
-            "Messages given to groups",
-            &metrics.messages_out,
-        ),
-        (
-            "rocketmq_throughput_out",
-            "Bytes given to groups",
-            &metrics.throughput_out,
-        ),
-        (
-            "rocketmq_send_to_dlq_messages",
-            "Dead letters",
-            &metrics.sent_to_dlq,
-        ),
-        (
-            "rocketmq_commit_messages",
-            "Transactions committed",
-            &metrics.committed,
-        ),
-        (
-            "rocketmq_rollback_messages",
-            "Transactions rolled back",
-            &metrics.rolled_back,
-        ),
-    ];
-    for (name, help, family) in counters {
-        registry.register(name, help, family.clone());
+    /// Has a registry hand them out.
+    pub fn register(&self, registry: &mut Registry) {
+        let counters = [
+            ("rocketmq_messages_in", "Messages stored", &self.messages_in),
+            (
+                "rocketmq_throughput_in",
+                "Bytes of messages stored",
+                &self.throughput_in,
+            ),
+            (
+                "rocketmq_messages_out",
+                "Messages given to groups",
+                &self.messages_out,
+            ),
+            (
+                "rocketmq_throughput_out",
+                "Bytes given to groups",
+                &self.throughput_out,
+            ),
+            (
+                "rocketmq_send_to_dlq_messages",
+                "Dead letters",
+                &self.sent_to_dlq,
+            ),
+            (
+                "rocketmq_commit_messages",
+                "Transactions committed",
+                &self.committed,
+            ),
+            (
+                "rocketmq_rollback_messages",
+                "Transactions rolled back",
+                &self.rolled_back,
+            ),
+        ];
+        for (name, help, family) in counters {
+            registry.register(name, help, family.clone());
+        }
+        let histograms = [
+            (
+                "rocketmq_message_size",
+                "Bytes of one message",
+                &self.message_size,
+            ),
+            (
+                "rocketmq_finish_message_latency",
+                "Milliseconds from a half message to its commit",
+                &self.finish_latency,
+            ),
+            (
+                "rocketmq_delay_message_latency",
+                "Seconds that messages are to wait for their time",
+                &self.wait,
+            ),
+        ];
+        for (name, help, family) in histograms {
+            registry.register(name, help, family.clone());
+        }
+        self.pop.register(registry);
+        self.requests.register(registry);
     }
-    let histograms = [
-        (
-            "rocketmq_message_size",
-            "Bytes of one message",
-            &metrics.message_size,
-        ),
-        (
-            "rocketmq_finish_message_latency",
-            "Milliseconds from a half message to its commit",
-            &metrics.finish_latency,
-        ),
-        (
-            "rocketmq_delay_message_latency",
-            "Seconds that messages are to wait for their time",
-            &metrics.wait,
-        ),
-    ];
-    for (name, help, family) in histograms {
-        registry.register(name, help, family.clone());
-    }
-    metrics.pop.register(&mut registry);
-    metrics.requests.register(&mut registry);
-    registry.register_collector(Box::new(gauges::Gauges::of(broker)));
-    registry
 }

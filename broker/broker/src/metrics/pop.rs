@@ -7,11 +7,9 @@
 use hotfire_metrics::prometheus_client::registry::Registry;
 use hotfire_store::PutMessageStatus;
 
-use super::gauges::Figure;
 use super::series::Series;
 use super::{Counters, Labels};
 use crate::pop::{CheckPointKey, ReviveRecord};
-use crate::state::State;
 
 /// What is in the revive topic (`PopReviveMessageType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,33 +100,5 @@ fn of(group: &str, topic: &str) -> Labels {
     vec![
         ("consumer_group", group.to_owned()),
         ("topic", topic.to_owned()),
-    ]
-}
-
-/// How far pop consumption is at the moment.
-pub(super) fn figures(broker: &State) -> Vec<Figure> {
-    let lags = broker.revive_lags();
-    let of_queues = |value: fn(&crate::pop::ReviveLag) -> i64| {
-        let lags = lags.iter();
-        let labels = |queue_id: i32| vec![("queue_id", queue_id.to_string())];
-        lags.map(|lag| (labels(lag.queue_id), value(lag))).collect()
-    };
-    let waiting = broker.pop.offsets.lock().waiting() as i64;
-    vec![
-        (
-            "rocketmq_pop_offset_buffer_size",
-            "Pops whose offsets wait for their check points to be on disk",
-            vec![(Labels::new(), waiting)],
-        ),
-        (
-            "rocketmq_pop_revive_lag",
-            "Records of the revive topic that are to be dealt with",
-            of_queues(|lag| lag.records),
-        ),
-        (
-            "rocketmq_pop_revive_latency",
-            "Milliseconds that the oldest check point is due and not dealt with",
-            of_queues(|lag| lag.late_ms),
-        ),
     ]
 }

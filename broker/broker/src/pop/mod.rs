@@ -24,14 +24,11 @@
 //! the revive topic, has nothing to move; and the limit of unacknowledged messages
 //! (`enablePopMessageThreshold`, off by default).
 
-mod lag;
-mod log;
 mod offsets;
 mod order;
 mod polling;
 mod retries;
 mod revive;
-mod service;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
@@ -43,20 +40,16 @@ use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::state::Waiting;
+use crate::waiting::Waiting;
 
 use offsets::PopOffsets;
 use polling::Polling;
-use revive::ReviveQueue;
 
-pub(crate) use lag::{Hidden, ReviveLag};
-pub(crate) use log::{CHECK_POINT_MAX, ack_key, check_point};
 pub(crate) use order::{Committed, OrderInfos, Popped};
 pub(crate) use polling::Parked;
 pub(crate) use retries::{retry_topic_to_write, retry_topics_to_read};
-pub(crate) use revive::{CheckPointKey, Gone, ReviveRecord};
-pub(crate) use service::{
-    commit_safe, on_arrival, restore, set_alarm, spawn, wake_exact, wake_group,
+pub(crate) use revive::{
+    ACK_GRACE_MS, CheckPointKey, Due, Gone, Hidden, ReviveQueue, ReviveRecord,
 };
 
 /// The queues of the revive topic (`reviveQueueNum`).
@@ -103,7 +96,7 @@ pub(crate) struct Pop {
     /// When ordered queues can give messages again.
     pub alarms: Mutex<BTreeMap<QueueKey, Instant>>,
     /// The queues of the revive topic; only the service changes them.
-    revive: [Mutex<ReviveQueue>; REVIVE_QUEUES as usize],
+    pub revive: [Mutex<ReviveQueue>; REVIVE_QUEUES as usize],
     check_points: AtomicU32,
 }
 

@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hotfire_protocol::body::PopCheckPoint;
 use rustc_hash::FxHashMap;
 
-use super::{Hidden, QueueKey};
+use super::QueueKey;
+
+/// How many messages are popped and neither acknowledged nor revived.
+pub type Hidden = BTreeMap<QueueKey, i64>;
 
 /// How long after its time a check point is revived: acknowledgements that were on their way when
 /// the time ended still count (`PopAckConstants.ackTimeInterval`).

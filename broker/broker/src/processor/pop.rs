@@ -16,9 +16,11 @@ use super::popping::Popping;
 use super::{faq, pull};
 use crate::filter::PullFilter;
 use crate::limits;
-use crate::pop::{Parked, QueueKey, wake_exact};
+use crate::pop::{Parked, QueueKey};
+use crate::pop_service::wake_exact;
 use crate::refusal::Refusal;
-use crate::state::{State, Waiting};
+use crate::state::State;
+use crate::waiting::Waiting;
 
 /// A request that is late by more than this many milliseconds is not looked at
 /// (`PopMessageRequestHeader.isTimeoutTooMuch`).

@@ -21,10 +21,8 @@ use hotfire_store::PutResult;
 use super::pop::illegal_queue;
 use super::{bad_body, faq};
 use crate::limits;
-use crate::pop::{
-    CHECK_POINT_MAX, CheckPointKey, Committed, QueueKey, REVIVE_QUEUES, ack_key, check_point,
-    set_alarm, wake_group,
-};
+use crate::pop::{CheckPointKey, Committed, QueueKey, REVIVE_QUEUES};
+use crate::pop_service::{CHECK_POINT_MAX, ack_key, check_point, set_alarm, wake_group};
 use crate::refusal::Refusal;
 use crate::state::State;
 

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::RESPONSE_BODY_MAX;
 use crate::filter::PullFilter;
-use crate::pop::{Popped, QueueKey, check_point, commit_safe, retry_topics_to_read, set_alarm};
+use crate::pop::{Popped, QueueKey, retry_topics_to_read};
+use crate::pop_service::{check_point, commit_safe, set_alarm};
 use crate::state::State;
 
 /// How many of a hundred pops look into the retry topic first (`popFromRetryProbability`).

@@ -23,7 +23,8 @@ use crate::filter::{self, PullFilter};
 use crate::limits;
 use crate::pull_hold::Parked;
 use crate::refusal::Refusal;
-use crate::state::{State, Waiting};
+use crate::state::State;
+use crate::waiting::Waiting;
 
 /// What a parked pull usually takes, in bytes; only what is beyond counts as its size.
 const USUAL_BYTES: usize = 4 << 10;

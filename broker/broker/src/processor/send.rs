@@ -21,10 +21,11 @@ use crate::config::BrokerConfig;
 use crate::metrics::MessageType;
 use crate::refusal::Refusal;
 use crate::retry;
-use crate::state::{State, Waiting};
+use crate::state::State;
 use crate::timer;
 use crate::topics::{FLAG_UNIT, FLAG_UNIT_SUB, TopicWanted};
 use crate::transaction;
+use crate::waiting::Waiting;
 
 /// What of a topic's configuration a send needs.
 #[derive(Clone, Copy)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use hotfire_protocol::topic::TIMER_TOPIC;
 use hotfire_store::{TimerStore, TimerTotals};
 
-use super::Labels;
 use super::gauges::{Figure, Values};
-use super::labels::stored;
+use crate::metrics::labels::stored;
 use crate::state::State;
+use hotfire_metrics::Labels;
 
 /// By how many seconds the waiting messages are told apart (`TimerMetrics.timerDist`).
 const BOUNDS_S: [i64; 8] = [5, 60, 300, 900, 3_600, 14_400, 28_800, 86_400];

@@ -7,9 +7,8 @@ use hotfire_protocol::pop::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG, revive_topi
 use hotfire_protocol::{Message, MessageExt};
 use hotfire_store::{MessageInner, PutResult};
 
-use super::revive::{ACK_GRACE_MS, CheckPointKey, ReviveRecord};
-use super::{QueueKey, REVIVE_QUEUES};
 use crate::metrics::PopRecord;
+use crate::pop::{ACK_GRACE_MS, CheckPointKey, QueueKey, REVIVE_QUEUES, ReviveRecord};
 use crate::state::State;
 
 /// The most messages of a check point: their number has one byte.

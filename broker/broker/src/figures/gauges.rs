@@ -13,9 +13,9 @@ use hotfire_protocol::body::ConsumeType;
 use hotfire_protocol::topic::{TRANS_CONSUMER_GROUP, TRANS_HALF_TOPIC};
 use hotfire_protocol::version;
 
-use super::labels::{flag, is_system, stored};
 use super::{pop, progress, timers};
 use crate::client_info::ClientInfo;
+use crate::metrics::labels::{flag, is_system, stored};
 use crate::state::State;
 
 /// Looks the broker's figures up.

@@ -1,6 +1,9 @@
 //! What runs beside the requests: reviving, waking, deadlines, and the commits that wait for the
 //! disk (`PopReviveService`, `PopLongPollingService`, `ConsumerOrderInfoLockManager`).
 
+mod lag;
+mod log;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +16,15 @@ use hotfire_store::{Arrival, MessageInner};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::log;
-use super::revive::{Due, ReviveQueue, ReviveRecord};
-use super::{QueueKey, retry_topic_to_write};
 use crate::filter;
+use crate::pop::{Due, QueueKey, ReviveQueue, ReviveRecord, retry_topic_to_write};
 use crate::processor::{pop, popping};
 use crate::set_aside::Line;
-use crate::state::{State, Waiting};
+use crate::state::State;
+use crate::waiting::Waiting;
+
+pub(crate) use lag::ReviveLag;
+pub(crate) use log::{CHECK_POINT_MAX, ack_key, check_point};
 
 /// How often the revive topic is looked at (`reviveInterval`).
 const REVIVE_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use hotfire_protocol::body::ConsumeType;
 use hotfire_protocol::topic::{RETRY_PREFIX, perm, retry_group};
 
 use super::gauges::{Figure, Values};
-use super::labels;
+use crate::metrics::labels;
 use crate::pop::{Hidden, QueueKey, retry_topics_to_read};
 use crate::state::State;
 

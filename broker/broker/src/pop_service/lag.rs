@@ -1,15 +1,10 @@
 //! How far pop consumption is: what metrics tell of it.
 
-use std::collections::BTreeMap;
-
 use hotfire_protocol::pop::revive_topic;
 use parking_lot::Mutex;
 
-use super::{QueueKey, ReviveQueue};
+use crate::pop::{Hidden, ReviveQueue};
 use crate::state::State;
-
-/// How many messages are popped and neither acknowledged nor revived.
-pub(crate) type Hidden = BTreeMap<QueueKey, i64>;
 
 /// How far behind one queue of the revive topic is (`PopReviveService.getReviveBehindMessages`,
 /// `getReviveBehindMillis`).
