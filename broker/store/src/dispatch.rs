@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::commit_log::{CommitLog, Entry};
 use crate::consume_queue::{ConsumeQueue, Indexed};
 use crate::cq_unit::CqUnit;
+use crate::damage::Damage;
 use crate::defects;
 use crate::index::Index;
 use crate::queues::{Queues, is_topic};
@@ -70,6 +71,8 @@ pub(crate) struct Dispatcher<'a> {
     pub log: &'a CommitLog,
     pub queues: &'a Queues,
     pub index: Option<&'a Index>,
+    /// Counts what cannot be read.
+    pub damage: &'a Damage,
     pub delay_levels: &'a [i64],
     /// Recovery: units that are known are compared.
     pub refresh: bool,
@@ -114,6 +117,8 @@ impl Dispatcher<'_> {
                     {
                         self.record(&record, arrived)?;
                         progress.store_timestamp = record.store_timestamp;
+                    } else {
+                        self.count(size);
                     }
                     progress.position += size;
                 }
@@ -125,11 +130,19 @@ impl Dispatcher<'_> {
                         to = next,
                         "the commit log cannot be read: its records there are not dispatched"
                     );
+                    self.count(next - progress.position);
                     progress.position = next;
                 }
             }
         }
         Ok(())
+    }
+
+    fn count(&self, bytes: u64) {
+        self.damage.count(|counts| {
+            counts.log_holes += 1;
+            counts.log_hole_bytes += bytes;
+        });
     }
 
     /// Where dispatch goes on when there is nothing to read at `position`: at the oldest record, if

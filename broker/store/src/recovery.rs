@@ -399,7 +399,8 @@ impl Recovery<'_> {
                 self.damage.count(|counts| counts.lost_messages += lost);
             }
         }
-        let from = if self.crashed {
+        // Where nothing is known of the queues, what was scanned anyway is looked for in them.
+        let from = if self.crashed || self.facts.dispatched == 0 {
             scanned_from
         } else {
             self.indexed_to().max(self.facts.dispatched)
@@ -491,6 +492,7 @@ impl Recovery<'_> {
                 log,
                 queues: self.queues,
                 index,
+                damage: self.damage,
                 delay_levels: &self.config.delay_levels,
                 refresh: true,
                 rewrites: self.crashed,

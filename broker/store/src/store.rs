@@ -101,6 +101,7 @@ impl Inner {
                 log: &self.log,
                 queues: &self.queues,
                 index: self.index.as_ref(),
+                damage: &self.damage,
                 delay_levels: &self.config.delay_levels,
                 refresh: false,
                 rewrites: false,
