@@ -77,7 +77,8 @@ fn apply(routes: &mut RouteInfoManager, now_ms: &mut i64, event: Event) {
                 connection: ConnectionId(connection),
                 peer: ([10, 0, 0, connection as u8], 1).into(),
             };
-            routes.register(*now_ms, registration).unwrap();
+            let registered = routes.register(*now_ms, registration);
+            assert!(registered.is_ok(), "{registered:?}");
         }
         Event::Unregister(addr, connection) => {
             routes.unregister(&addr.to_string(), ConnectionId(connection));

@@ -78,6 +78,7 @@ impl RequestHandler for Handler {
             COSTLY => {
                 #[allow(
                     clippy::disallowed_methods,
+                    clippy::disallowed_types,
                     reason = "it is a processor that is used up"
                 )]
                 let begin = std::time::Instant::now();

@@ -9,9 +9,7 @@ use hotfire_protocol::body::{
 };
 
 use super::perm::Perm;
-use super::permission::{Resource, group};
-
-type Needs = Result<Vec<(Resource<'static>, Perm)>, String>;
+use super::permission::{Needs, Resource, group};
 
 fn topic(name: String) -> (Resource<'static>, Perm) {
     (name.into(), Perm::SUB)
@@ -26,7 +24,7 @@ fn unreadable(error: &impl Display) -> String {
 }
 
 /// The groups of consumers and what they subscribe to.
-pub(crate) fn heartbeat(body: &[u8]) -> Needs {
+pub(crate) fn heartbeat(body: &[u8]) -> Needs<'static> {
     let heartbeat = HeartbeatData::from_json(body)
         .map_err(|error| format!("cannot read the heartbeat: {error}"))?;
     let mut needs = Vec::new();
@@ -39,7 +37,7 @@ pub(crate) fn heartbeat(body: &[u8]) -> Needs {
 }
 
 /// The group that locks, and the topics of the queues.
-pub(crate) fn lock(body: &[u8]) -> Needs {
+pub(crate) fn lock(body: &[u8]) -> Needs<'static> {
     let wish = LockBatchRequestBody::from_json(body).map_err(|error| unreadable(&error))?;
     let mut needs = vec![member(&wish.consumer_group)];
     needs.extend(wish.mq_set.into_iter().map(|queue| topic(queue.topic)));
@@ -47,19 +45,19 @@ pub(crate) fn lock(body: &[u8]) -> Needs {
 }
 
 /// The group that unlocks.
-pub(crate) fn unlock(body: &[u8]) -> Needs {
+pub(crate) fn unlock(body: &[u8]) -> Needs<'static> {
     let wish = UnlockBatchRequestBody::from_json(body).map_err(|error| unreadable(&error))?;
     Ok(vec![member(&wish.consumer_group)])
 }
 
 /// The group that asks for queues of a topic.
-pub(crate) fn assignment(body: &[u8]) -> Needs {
+pub(crate) fn assignment(body: &[u8]) -> Needs<'static> {
     let asked = QueryAssignmentRequestBody::from_json(body).map_err(|error| unreadable(&error))?;
     Ok(vec![member(&asked.consumer_group), topic(asked.topic)])
 }
 
 /// The groups and topics whose messages are acknowledged.
-pub(crate) fn batch_ack(body: &[u8]) -> Needs {
+pub(crate) fn batch_ack(body: &[u8]) -> Needs<'static> {
     let batch = BatchAckMessageRequestBody::from_json(body).map_err(|error| unreadable(&error))?;
     let acks = batch.acks.into_iter();
     Ok(acks

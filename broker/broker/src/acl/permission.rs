@@ -10,6 +10,9 @@ use super::perm::Perm;
 /// A topic, or the retry topic of a group, which stands for the group.
 pub(crate) type Resource<'a> = Cow<'a, str>;
 
+/// Resources, each with the permission that it takes, or why they cannot be told.
+pub(crate) type Needs<'a> = Result<Vec<(Resource<'a>, Perm)>, String>;
+
 /// What the requests of one code take, beside a valid signature.
 pub(crate) enum Permission {
     /// Nothing: they tell of the broker and change nothing.
@@ -19,7 +22,7 @@ pub(crate) enum Permission {
     /// What these fields of the header name.
     Header(&'static [Need]),
     /// What the body names. The body is read when the signature is known to be right.
-    Body(fn(&[u8]) -> Result<Vec<(Resource<'static>, Perm)>, String>),
+    Body(fn(&[u8]) -> Needs<'static>),
 }
 
 /// What a field of a header asks for. One that is missing asks for nothing: whoever serves the
@@ -43,10 +46,7 @@ impl Permission {
     ///
     /// # Errors
     /// The body cannot be read.
-    pub fn needs<'a>(
-        &self,
-        request: &'a RemotingCommand,
-    ) -> Result<Vec<(Resource<'a>, Perm)>, String> {
+    pub fn needs<'a>(&self, request: &'a RemotingCommand) -> Needs<'a> {
         match self {
             Self::Signed | Self::Administrator => Ok(Vec::new()),
             Self::Header(needs) => Ok(needs.iter().filter_map(|need| need.of(request)).collect()),

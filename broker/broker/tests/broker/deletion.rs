@@ -124,7 +124,6 @@ async fn lock(stack: &Stack, client_id: &str) -> usize {
         mq_set: [MessageQueue::new(TOPIC, "broker-a", 0)]
             .into_iter()
             .collect(),
-        ..LockBatchRequestBody::default()
     };
     let request = RemotingCommand::request(RequestCode::LOCK_BATCH_MQ);
     let response = stack.peer.invoke(request.with_body(body.to_json())).await;
