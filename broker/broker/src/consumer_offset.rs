@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
 
 use crate::limits::{self, Full};
 
@@ -27,6 +28,8 @@ pub struct ConsumerOffsets {
     queues: usize,
     /// Whether anything was changed since it was last asked.
     changed: bool,
+    /// When all were looked at last for those that nobody needs.
+    looked_at: Option<Instant>,
 }
 
 /// The next offset to consume, by queue id.
@@ -108,6 +111,40 @@ impl ConsumerOffsets {
     /// All groups that have committed offsets.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)
+    }
+
+    /// Whether it is time for a look at all offsets again; the look is then taken for done.
+    pub fn may_look(&mut self, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let may = self
+            .looked_at
+            .is_none_or(|at| since(at) >= limits::OFFSETS_LOOK);
+        if may {
+            self.looked_at = Some(now);
+        }
+        may
+    }
+
+    /// Keeps the offsets of some groups and topics. Returns how many pairs were forgotten.
+    pub fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) -> usize {
+        let before = self.topics;
+        for (group, topics) in &mut self.groups {
+            if topics.keys().all(|topic| keep(group, topic)) {
+                continue;
+            }
+            let (count, queues) = (&mut self.topics, &mut self.queues);
+            Arc::make_mut(topics).retain(|topic, offsets| {
+                let keeps = keep(group, topic);
+                if !keeps {
+                    *count -= 1;
+                    *queues -= offsets.len();
+                }
+                keeps
+            });
+        }
+        self.groups.retain(|_, topics| !topics.is_empty());
+        self.changed |= self.topics != before;
+        before - self.topics
     }
 
     /// Forgets a group.
@@ -305,5 +342,23 @@ mod tests {
         assert!(!offsets.take_changed());
         offsets.commit("g", "t", 0, 0);
         assert!(offsets.take_changed());
+    }
+
+    #[test]
+    fn what_nobody_needs_can_be_forgotten_once_in_a_while() {
+        let mut offsets = ConsumerOffsets::default();
+        for (group, topic) in [("g", "t"), ("g", "gone"), ("gone", "t")] {
+            offsets.commit(group, topic, 0, 1);
+            offsets.commit(group, topic, 1, 1);
+        }
+        assert_eq!(
+            offsets.retain(|group, topic| group == "g" && topic == "t"),
+            2
+        );
+        assert_eq!((offsets.topics, offsets.queues), (1, 2));
+        assert_eq!(offsets.groups().collect::<Vec<_>>(), ["g"]);
+        let now = Instant::now();
+        let looks = [0, 59, 60].map(|after| now + std::time::Duration::from_secs(after));
+        assert_eq!(looks.map(|at| offsets.may_look(at)), [true, false, true]);
     }
 }

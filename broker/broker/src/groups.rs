@@ -8,6 +8,7 @@ use hotfire_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionG
 use hotfire_protocol::{rules, topic};
 use serde::Serialize;
 
+use crate::limits;
 use crate::topics::new_version;
 
 /// The groups that are always there.
@@ -83,9 +84,14 @@ impl Groups {
     /// Creates a group that showed up, if its name is valid and `auto_create` or it is one of the
     /// system's own (`findSubscriptionGroupConfig`). True if it was created.
     pub fn create_if_missing(&mut self, name: &str, auto_create: bool, now_ms: i64) -> bool {
-        let create = !self.groups.contains_key(name)
-            && (auto_create || name.starts_with(SYSTEM_GROUP_PREFIX))
+        let is_system = name.starts_with(SYSTEM_GROUP_PREFIX);
+        let mut create = !self.groups.contains_key(name)
+            && (auto_create || is_system)
             && topic::check_group(name).is_ok();
+        if create && !is_system && self.groups.len() >= limits::GROUPS {
+            tracing::warn!(group = name, "there are too many groups to create one more");
+            create = false;
+        }
         if create {
             self.put(group_config(name), now_ms);
         }
@@ -157,5 +163,18 @@ mod tests {
                 .all(|group| json.contains(&group.group_name))
         );
         assert!(groups.delete("Golden_group", 0) && !groups.delete("Golden_group", 0));
+    }
+
+    #[test]
+    fn groups_that_show_up_without_end_are_not_created_without_end() {
+        let mut groups = Groups::new(0);
+        for at in 0..limits::GROUPS {
+            groups.create_if_missing(&format!("g{at}"), true, 0);
+        }
+        assert_eq!(groups.all().len(), limits::GROUPS);
+        assert!(!groups.create_if_missing("one-more", true, 0));
+        assert!(groups.create_if_missing("CID_RMQ_SYS_TRANS", true, 0));
+        groups.put(group_config("of-an-administrator"), 0);
+        assert!(groups.get("of-an-administrator").is_some());
     }
 }

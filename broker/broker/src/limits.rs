@@ -5,6 +5,8 @@
 //! names and settings may be is in [`hotfire_protocol::rules`], and what connections may take in
 //! [`hotfire_remoting::Limits`].
 
+use std::time::Duration;
+
 use hotfire_protocol::ResponseCode;
 
 use crate::refusal::Refusal;
@@ -31,6 +33,13 @@ pub const SUBSCRIPTION_BYTES: usize = 256 << 20;
 /// is lost.
 pub const NOTIFICATIONS: usize = 10_000;
 
+/// The most groups that are there before no more are created by use; administrators can create more.
+pub const GROUPS: usize = 100_000;
+/// How long the list of all topics can be, as name servers are told it, in bytes, before no more
+/// topics are created by use. A frame holds a third more: that is for administrators, and for the
+/// topics that the broker itself needs. There is room for 60,000 topics with names of usual lengths.
+pub const ANNOUNCED_BYTES: usize = 12 << 20;
+
 /// The most SQL text that one heartbeat can register anew, in bytes: reading it is work.
 pub const NEW_SQL_BYTES: usize = 128 << 10;
 /// The most SQL expressions that are registered.
@@ -56,8 +65,11 @@ pub const PARKED_BYTES: usize = 256 << 20;
 /// (`sendThreadPoolQueueCapacity` of 10,000 would be 40 GB).
 pub const QUEUED_SEND_BYTES: usize = 256 << 20;
 
-/// The most pairs of a group and a topic with committed offsets.
+/// The most pairs of a group and a topic with committed offsets. When they are reached, those of
+/// groups and topics that are not there are forgotten, at most once in a while: a look at all.
 pub const OFFSET_TOPICS: usize = 200_000;
+/// How long it is from one such look to the next.
+pub const OFFSETS_LOOK: Duration = Duration::from_secs(60);
 /// The most committed offsets: ten groups for each of 100,000 queues.
 pub const OFFSETS: usize = 1_000_000;
 

@@ -73,7 +73,7 @@ impl State {
     }
 
     /// Creates a group's retry topic or gives it queues, without writing or announcing it. `None` if
-    /// it is as it should be, or its name is too long.
+    /// it is as it should be, its name is too long, or there are too many topics.
     fn make_retry_topic(&self, group: &SubscriptionGroupConfig, unit: bool) -> Option<()> {
         let topic = topic::retry_topic(&group.group_name);
         topic::check_topic(&topic).ok()?;
@@ -84,6 +84,9 @@ impl State {
             ..TopicConfig::new(&*topic, queues, queues, READ_WRITE)
         };
         let mut topics = self.topics.write();
+        if topics.get(&topic).is_none() && !topics.has_room(&topic) {
+            return None;
+        }
         if topics.create_internal(config, now_ms) {
             tracing::info!(topic, queues, "created a topic");
             return Some(());

@@ -1,6 +1,6 @@
 //! What the parts of a running broker share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +14,7 @@ use hotfire_remoting::{Channel, Client, ConnectionId};
 use hotfire_store::{MessageInner, MessageStore, TimerStore};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::acl::AccessControl;
 use crate::config::{BrokerConfig, DEFAULT_PORT};
@@ -267,6 +268,12 @@ impl State {
         let retry_topic = topic::retry_topic(&group.group_name);
         topic::check_topic(&retry_topic).ok()?;
         let queues = group.retry_queue_nums.clamp(0, rules::QUEUES_MAX);
+        {
+            let topics = self.topics.read();
+            if topics.get(&retry_topic).is_none() && !topics.has_room(&retry_topic) {
+                return None;
+            }
+        }
         let known = self.ensure_topic(&retry_topic, queues, unit)?;
         if known.read_queue_nums.min(known.write_queue_nums) >= queues {
             return Some(known);
@@ -325,9 +332,27 @@ impl State {
         queue_id: i32,
         offset: i64,
     ) -> Result<(), Full> {
-        self.offsets.lock().check(group, topic, queue_id)?;
+        let room = self.offsets.lock().check(group, topic, queue_id);
+        if room.is_err() && self.offsets.lock().may_look(Instant::now()) {
+            self.forget_unknown_offsets();
+        }
+        room.or_else(|_| self.offsets.lock().check(group, topic, queue_id))?;
         self.commit_offset(group, topic, queue_id, offset);
         Ok(())
+    }
+
+    /// Forgets offsets of groups and topics that are not there.
+    fn forget_unknown_offsets(&self) {
+        let groups: BTreeSet<String> = self.groups.read().all().keys().cloned().collect();
+        let topics = self.topics.read().names();
+        let forgotten = self
+            .offsets
+            .lock()
+            .retain(|group, topic| groups.contains(group) && topics.contains(topic));
+        tracing::warn!(
+            forgotten,
+            "forgot offsets of groups and topics that are not there"
+        );
     }
 
     /// Sets a committed offset.

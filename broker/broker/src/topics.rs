@@ -5,7 +5,7 @@
 //!
 //! Invariant: the system topics are always there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotfire_protocol::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use hotfire_protocol::rules;
@@ -13,6 +13,7 @@ use hotfire_protocol::topic::{self, perm};
 use serde::Serialize;
 
 use crate::config::BrokerConfig;
+use crate::limits;
 
 /// Read and write, for topics of the broker's own.
 pub(crate) const READ_WRITE: i32 = perm::READ | perm::WRITE;
@@ -36,6 +37,15 @@ pub struct Topics {
     topics: BTreeMap<String, TopicConfig>,
     #[serde(skip)]
     auto_create: bool,
+    /// How long the list of all is, as name servers are told it.
+    #[serde(skip)]
+    bytes: usize,
+}
+
+/// What a topic takes in the list that name servers are told, in bytes: its name twice, and the rest.
+fn announced_bytes(name: &str) -> usize {
+    const REST: usize = 180;
+    2 * name.len() + REST
 }
 
 impl Topics {
@@ -45,6 +55,7 @@ impl Topics {
             version: new_version(now_ms),
             topics: BTreeMap::new(),
             auto_create: config.auto_create_topic_enable,
+            bytes: 0,
         };
         let inherit = |enabled| perm::INHERIT | if enabled { READ_WRITE } else { 0 };
         let cluster = config.broker_cluster_name.as_str();
@@ -70,7 +81,25 @@ impl Topics {
 
     fn add(&mut self, name: &str, queues: i32, perm: i32) {
         let config = TopicConfig::new(name, queues, queues, perm);
-        self.topics.insert(name.to_owned(), config);
+        self.insert(config);
+    }
+
+    fn insert(&mut self, topic: TopicConfig) {
+        let bytes = announced_bytes(&topic.topic_name);
+        let before = self.topics.insert(topic.topic_name.clone(), topic);
+        if before.is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    /// Whether a topic of this name can be created because somebody uses it: there must be room for
+    /// it in the list that name servers are told.
+    pub fn has_room(&self, name: &str) -> bool {
+        let has_room = self.bytes + announced_bytes(name) <= limits::ANNOUNCED_BYTES;
+        if !has_room {
+            tracing::warn!(topic = name, "there are too many topics to create one more");
+        }
+        has_room
     }
 
     /// Adds what the file held; its version goes on from there. What would be refused today stays,
@@ -83,7 +112,12 @@ impl Topics {
                 tracing::warn!(topic, %wrong, "kept a topic that would be refused today");
             }
         }
-        self.topics.extend(file.topic_config_table);
+        for (name, topic) in file.topic_config_table {
+            let bytes = announced_bytes(&name);
+            if self.topics.insert(name, topic).is_none() {
+                self.bytes += bytes;
+            }
+        }
     }
 
     /// Switches automatic creation on or off.
@@ -94,6 +128,11 @@ impl Topics {
     /// How many topics there are.
     pub fn len(&self) -> usize {
         self.topics.len()
+    }
+
+    /// The names of all topics.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.topics.keys().cloned().collect()
     }
 
     /// A topic.
@@ -108,6 +147,9 @@ impl Topics {
     pub fn create_for_send(&mut self, wanted: &TopicWanted<'_>, now_ms: i64) -> bool {
         if self.topics.contains_key(wanted.topic) {
             return true;
+        }
+        if !self.has_room(wanted.topic) {
+            return false;
         }
         // Without automatic creation the default topic, left from earlier days, is no example.
         let is_off = !self.auto_create && wanted.default_topic == topic::AUTO_CREATE_TOPIC;
@@ -169,7 +211,7 @@ impl Topics {
 
     /// Creates or replaces a topic.
     pub fn put(&mut self, topic: TopicConfig, now_ms: i64) {
-        self.topics.insert(topic.topic_name.clone(), topic);
+        self.insert(topic);
         self.version = self.version.next(now_ms);
     }
 
@@ -182,6 +224,7 @@ impl Topics {
     pub fn delete(&mut self, name: &str, now_ms: i64) -> bool {
         let deleted = self.topics.remove(name).is_some();
         if deleted {
+            self.bytes -= announced_bytes(name);
             self.version = self.version.next(now_ms);
         }
         deleted
@@ -416,5 +459,25 @@ mod tests {
             entries
         };
         assert_eq!(entries(&json), entries(golden));
+    }
+
+    #[test]
+    fn topics_are_created_by_use_while_a_frame_can_tell_of_all() {
+        use hotfire_protocol::frame::FRAME_MAX;
+        let mut topics = topics();
+        let name = |at: usize| format!("{at}{}", "t".repeat(100));
+        let mut created = 0;
+        while topics.create_for_send(&wanted(&name(created), 4), 0) {
+            created += 1;
+        }
+        let announced = topics.to_announce(READ_WRITE).to_json();
+        assert!(announced.len() <= limits::ANNOUNCED_BYTES && announced.len() < FRAME_MAX);
+        assert!(announced.len() > limits::ANNOUNCED_BYTES * 3 / 4);
+        topics.create_internal(TopicConfig::new("%DLQ%g", 1, 1, READ_WRITE), 0);
+        assert!(topics.get("%DLQ%g").is_some());
+        for at in 0..3 {
+            topics.delete(&name(at), 0);
+        }
+        assert!(topics.create_for_send(&wanted("one-more", 4), 0));
     }
 }
