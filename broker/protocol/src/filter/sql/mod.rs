@@ -46,9 +46,10 @@ use ast::Expr;
 pub use error::{SqlError, SqlErrorKind};
 pub use evaluate::EvaluationError;
 
-/// The longest expression that is looked at, in bytes: a list of some hundred ids. A pull that brings
-/// its expression along has it read each time. (Java's has no limit.)
-pub const MAX_LENGTH: usize = 16 * 1024;
+/// The longest expression that is looked at, in bytes: a list of some thousand ids. A pull that
+/// brings its expression along has it read each time, which takes some milliseconds at this length.
+/// (Java's has no limit.)
+pub const MAX_LENGTH: usize = 64 * 1024;
 /// How deep expressions may be nested. (Java's parser overflows its stack at some thousands.)
 pub const MAX_DEPTH: usize = 100;
 
