@@ -33,7 +33,7 @@ pub fn env(root: impl Into<PathBuf>, advertised_ip: Option<std::net::IpAddr>) ->
     env_on(RealDisk::new(root), advertised_ip)
 }
 
-/// The same as [`env`], with a disk that may have further folders.
+/// The same as [`env()`], with a disk that may have further folders.
 pub fn env_on(disk: RealDisk, advertised_ip: Option<std::net::IpAddr>) -> Env {
     Env::new(Seams {
         clock: Arc::new(SystemClock),
