@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
+use hotfire_protocol::topic::SCHEDULE_TOPIC;
+
 use crate::commit_log::{CommitLog, Entry};
 use crate::consume_queue::{ConsumeQueue, Indexed};
 use crate::cq_unit::CqUnit;
@@ -64,6 +66,25 @@ pub(crate) struct Progress {
     pub position: u64,
     /// When the last dispatched record was stored.
     pub store_timestamp: i64,
+}
+
+/// The longest time that a delay level is believed to have meant, in milliseconds: 40 days, as the
+/// timer wheel allows at most.
+const DELAY_MAX_MS: i64 = 40 * 24 * 3_600_000;
+
+/// The unit of a delayed message that the queue knows already keeps its delivery time: the log does
+/// not tell it, only the level, which may mean another time by now. A time that no level can have
+/// meant is damage.
+fn keep_time(queue: &ConsumeQueue, unit: CqUnit, record: &RecordView<'_>) -> CqUnit {
+    if record.topic != SCHEDULE_TOPIC {
+        return unit;
+    }
+    let known = queue.unit(record.queue_offset);
+    let is_same = |known: &CqUnit| (known.offset, known.size) == (unit.offset, unit.size);
+    let waits = |known: &CqUnit| known.tags_code.saturating_sub(record.store_timestamp);
+    known
+        .filter(|known| is_same(known) && (0..=DELAY_MAX_MS).contains(&waits(known)))
+        .unwrap_or(unit)
 }
 
 /// What dispatch builds.
@@ -172,6 +193,7 @@ impl Dispatcher<'_> {
             let indexed = queue.index(unit, record.queue_offset, self.log.start() as i64)?;
             match indexed {
                 Indexed::Known if self.refresh => {
+                    let unit = keep_time(&queue, unit, record);
                     queue.refresh(unit, record.queue_offset, self.rewrites)?;
                 }
                 Indexed::Known => {}

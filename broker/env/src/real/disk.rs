@@ -7,8 +7,8 @@ use std::time::UNIX_EPOCH;
 use super::file::{OpenFiles, RealFile, open_or_create};
 use crate::{BoxFuture, DirEntry, Disk, DiskUsage, MappedFile};
 
-/// Files below a root folder; flushes run on tokio's blocking pool. They are no memory maps, on purpose: see the trait
-/// [`MappedFile`].
+/// Files below a root folder; flushes run on tokio's blocking pool. They are no memory maps, on purpose:
+/// see the trait [`MappedFile`].
 pub struct RealDisk {
     root: PathBuf,
     open: Arc<OpenFiles>,
