@@ -73,6 +73,14 @@ impl RealDisk {
             ))
         }
     }
+
+    /// Whether a folder is one of those that a further folder lies in. Nothing is read or written
+    /// there, but when the further folder is new its name has to be made durable.
+    fn is_above(&self, dir: &str) -> bool {
+        let is_above =
+            |further: &PathBuf| further.ancestors().skip(1).any(|at| at == Path::new(dir));
+        dir.starts_with('/') && self.further.iter().any(is_above)
+    }
 }
 
 pub(super) fn create_parent(path: &Path) -> io::Result<()> {
@@ -154,8 +162,18 @@ impl Disk for RealDisk {
 
     fn sync_dir<'a>(&'a self, dir: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let path = self.resolve(dir)?;
-            blocking(move || File::open(path)?.sync_all()).await
+            let above = self.is_above(dir);
+            let path = match above {
+                true => PathBuf::from(dir),
+                false => self.resolve(dir)?,
+            };
+            blocking(move || match File::open(path) {
+                Ok(folder) => folder.sync_all(),
+                // Who may not read it has not created anything in it.
+                Err(error) if above && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                Err(error) => Err(error),
+            })
+            .await
         })
     }
 
@@ -295,6 +313,22 @@ mod tests {
             assert!(disk.write(&path, b"").is_err(), "{path}");
         }
         assert!(disk.usage().unwrap().total > 0);
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_further_folder_is_made_durable_and_no_others() {
+        let (dir, disk) = disk();
+        let further = dir.path().join("new/store");
+        let disk = disk.with_folders(vec![further.clone()], further.clone());
+        let path = further.join("commitlog").display().to_string();
+        disk.map(&format!("{path}/0"), 10).unwrap();
+        let mut above = path.as_str();
+        while let Some((parent, _)) = above.rsplit_once('/') {
+            disk.sync_dir(above).await.unwrap();
+            above = parent;
+        }
+        let beside = dir.path().join("root").display().to_string();
+        assert!(disk.sync_dir(&beside).await.is_err());
     }
 
     #[test]
